@@ -1,0 +1,31 @@
+# Two commands do everything on a bare Debian 12 machine (root, Go, Python 3.11): `make demo` and `make test`.
+# What is slow to build is kept outside the repository, in $SLMFLEET_CACHE (~/.cache/slmfleet), keyed by its sources.
+
+.PHONY: help demo test test-long lint unit kube node serving e2e crds locks images clean-cache
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: ## the whole loop on a real Kubernetes node of its own; ends with a table
+	@bash tests/run.sh demo
+
+test: ## lint, unit, API server, node, serving and end-to-end tests
+	@bash tests/run.sh lint unit kube node images serving e2e
+
+test-long: ## what takes longer: ten kills, four kinds of traffic, every Python
+	@bash tests/run.sh long
+
+lint unit kube node serving e2e: ## one part of `make test`
+	@bash tests/run.sh $@
+
+crds: ## write crds/ and the chart's copy from the models
+	@bash tests/run.sh crds
+
+locks: ## pin the environments anew
+	@bash locks/lock.sh
+
+images: ## build the slim images and the self-contained trainer into the cache
+	@bash tests/run.sh images
+
+clean-cache: ## remove everything that was built or downloaded
+	rm -rf "$${SLMFLEET_CACHE:-$$HOME/.cache/slmfleet}"

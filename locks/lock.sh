@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Pins every environment: one file a process, with hashes, for Python 3.11 to 3.13. Run after a change of pyproject.toml.
+# (Plain requirement files instead of uv.lock: they name no registry, so a mirror works without a rewrite.)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+compile() { # compile NAME ARGS...
+    local name=$1; shift
+    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+        --no-annotate "$@" pyproject.toml -o "locks/$name.txt"
+}
+compile slim --extra operator --extra gateway --extra curation --extra cli
+compile dev --extra operator --extra gateway --extra curation --extra cli --group dev --group agent
+compile train --extra train
+compile serve --extra serve

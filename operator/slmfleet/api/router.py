@@ -1,0 +1,190 @@
+"""Router: one gateway in front of an agent fleet."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from slmfleet.api.base import (
+    Digest,
+    Model,
+    Prices,
+    Resources,
+    SecretKey,
+    Short,
+    Status,
+    Text,
+    list_map,
+    no_parent,
+    rules,
+)
+
+
+class Llm(Model):
+    """The place to escalate to: any OpenAI-compatible URL."""
+
+    url: str = Field(min_length=8, max_length=1024, pattern=r"^https?://.+", description="Base URL, with /v1.")
+    model: str | None = Field(None, max_length=253, description="Replaces the model named in the call, where set.")
+    api_key_secret_ref: SecretKey | None = Field(None, description="Key; absent: the caller's own is passed on.")
+    timeout_seconds: float = Field(120, gt=0, le=3600, description="Longest wait for the whole answer.")
+    prices: Prices = Field(default_factory=Prices, description="What its tokens cost.")
+
+
+class Store(Model):
+    """Where logs, datasets and adapters live."""
+
+    url: str = Field(
+        "file:///",
+        max_length=1024,
+        pattern=r"^file:///[-A-Za-z0-9_./]*$",
+        description="file:///PATH inside the claim.",
+        json_schema_extra=rules(
+            (
+                "self.startsWith('file:///')",
+                "store.url must be file:///PATH inside store.claimName; other schemes are not served yet",
+            ),
+            no_parent("store.url"),
+        ),
+    )
+    claim_name: Short = Field(min_length=1, description="PersistentVolumeClaim in the same namespace.")
+
+
+class Capture(Model):
+    """Usage logging (S1). The gateway seals what it writes and cannot read it back."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!self.enabled || (has(self.recipients) && size(self.recipients) > 0)",
+                "capture.recipients needs at least one age public key while capture.enabled is true",
+                ".recipients",
+            ),
+        ),
+    )
+    enabled: bool = Field(True, description="Whether calls are logged.")
+    sample_percent: float = Field(100, ge=0, le=100, description="Share of conversations logged.")
+    recipients: list[Annotated[str, Field(max_length=128, pattern=r"^age1[0-9a-z]+$")]] = Field(
+        default_factory=list, max_length=16, description="age public keys that can open the log."
+    )
+    identity_secret_ref: SecretKey | None = Field(
+        None, description="age private key, mounted by curation jobs only. Without it nothing is discovered."
+    )
+    body_limit_bytes: int = Field(262144, ge=1024, le=16777216, description="Longer bodies are cut.")
+    segment_records: int = Field(512, ge=1, le=100000, description="Records after which a segment is sealed.")
+    segment_seconds: float = Field(5, gt=0, le=3600, description="Seconds after which a segment is sealed.")
+
+
+class Discovery(Model):
+    """When and how tasks are looked for (S3)."""
+
+    enabled: bool = Field(True, description="Whether tasks are looked for.")
+    minimum_calls: int = Field(1000, ge=10, le=100000000, description="New calls in the log before a run.")
+    interval_seconds: int = Field(3600, ge=10, le=31536000, description="Shortest time between two runs.")
+    minimum_share_percent: float = Field(1, gt=0, le=100, description="A task's least share of all calls.")
+    foreign_call_percent: float = Field(1, gt=0, le=50, description="Tolerated share of foreign calls taken.")
+    resources: Resources = Field(default_factory=Resources, description="Of the discovery and curation jobs.")
+
+
+class Gateway(Model):
+    """The gateway's pods."""
+
+    replicas: int = Field(1, ge=1, le=100, description="Pods.")
+    resources: Resources = Field(
+        default_factory=lambda: Resources(cpu="500m", memory="512Mi"), description="Of one pod."
+    )
+
+
+class RouterSpec(Model):
+    """One gateway, its LLM and its log."""
+
+    llm: Llm = Field(description="The LLM behind the gateway.")
+    store: Store = Field(description="Where logs and artifacts live.")
+    capture: Capture = Field(default_factory=lambda: Capture(enabled=False), description="Usage logging.")
+    discovery: Discovery = Field(default_factory=Discovery, description="Looking for tasks.")
+    gateway: Gateway = Field(default_factory=Gateway, description="The gateway's pods.")
+    currency: str = Field("USD", max_length=3, pattern=r"^[A-Z]{3}$", description="Currency of all prices.")
+
+
+class TierStatus(Model):
+    """Calls that one tier answered."""
+
+    name: Short = Field(description="specialist or llm.")
+    calls: int = Field(0, ge=0, description="Calls answered.")
+    share_percent: float = Field(0, ge=0, le=100, description="Of all calls.")
+
+
+class WeightStatus(Model):
+    """Live weights of one specialist."""
+
+    specialist: Short = Field(description="Name.")
+    stable: str | None = Field(None, max_length=64, description="Stable revision.")
+    candidate: str | None = Field(None, max_length=64, description="Candidate revision.")
+    candidate_percent: int = Field(0, ge=0, le=100, description="Conversations that the candidate answers.")
+    shadow_percent: int = Field(0, ge=0, le=100, description="LLM calls replayed to the candidate.")
+
+
+class DiscoveryStatus(Model):
+    """The last discovery."""
+
+    run: int = Field(0, ge=0, description="Number of the last finished run.")
+    job: str | None = Field(None, max_length=253, description="Job under way.")
+    time: datetime | None = Field(None, description="When the last run finished.")
+    captured_at_run: int = Field(0, ge=0, description="Calls in the log when it started.")
+    clusters: int = Field(0, ge=0, description="Tasks found.")
+    unassigned_percent: float | None = Field(None, ge=0, le=100, description="Calls of no task.")
+    classifier: Digest | None = Field(None, description="Digest of the routing classifier.")
+    foreign_rate_percent: float | None = Field(None, description="Foreign calls taken, on held-out traffic.")
+
+
+class Savings(Model):
+    """What the specialists saved so far, at the stated prices."""
+
+    llm_cost_avoided: float = Field(0, description="Tokens served by specialists, at the LLM's prices.")
+    specialist_cost: float = Field(0, description="The same tokens at the pools' prices.")
+
+
+class Counted(Model):
+    """Counts of gateways that are gone, so that totals never fall."""
+
+    instance: Short = Field(description="Gateway process.")
+    captured: int = Field(0, ge=0, description="Records.")
+    specialist_calls: int = Field(0, ge=0, description="Calls answered by specialists.")
+    llm_calls: int = Field(0, ge=0, description="Calls answered by the LLM.")
+    avoided: float = Field(0, description="LLM cost avoided.")
+    spent: float = Field(0, description="Specialist cost.")
+
+
+class RouterStatus(Status):
+    """What the gateway does."""
+
+    url: str | None = Field(None, max_length=1024, description="Where agents send their calls.")
+    ready_replicas: int = Field(0, ge=0, description="Gateways ready.")
+    table_version: int = Field(0, ge=0, description="Version of the route table.")
+    table_digest: str | None = Field(None, max_length=71, description="Digest of the route table without its version.")
+    captured: int = Field(0, ge=0, description="Calls in the log.")
+    tiers: list[TierStatus] = Field(
+        default_factory=list, max_length=8, description="Share of calls by tier.", json_schema_extra=list_map("name")
+    )
+    specialist_percent: float | None = Field(None, description="Share of calls that specialists answered.")
+    weights: list[WeightStatus] = Field(
+        default_factory=list, max_length=1000, description="Live weights.", json_schema_extra=list_map("specialist")
+    )
+    discovery: DiscoveryStatus = Field(default_factory=DiscoveryStatus, description="The last discovery.")
+    savings: Savings = Field(default_factory=Savings, description="Saved so far.")
+    saved: str | None = Field(None, max_length=32, description="Saved so far, net, as 12.34 USD, for kubectl get.")
+    counted: list[Counted] = Field(
+        default_factory=list,
+        max_length=200,
+        description="Counters by gateway process.",
+        json_schema_extra=list_map("instance"),
+    )
+    message: Text | None = Field(None, description="The Ready condition's message, for kubectl get.")
+
+
+class Router(Model):
+    """One gateway in front of an agent fleet."""
+
+    spec: RouterSpec = Field(description="One gateway, its LLM and its log.")
+    status: RouterStatus = Field(default_factory=RouterStatus, description="What the gateway does.")

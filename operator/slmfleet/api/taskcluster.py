@@ -1,0 +1,87 @@
+"""TaskCluster: one recurring task, found in the traffic or declared by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from slmfleet.api.base import Digest, Model, Name, OutputFormat, Short, Status, Text, list_map, rules
+
+
+class Signature(Model):
+    """How a call of this task is recognised, beside the learned classifier."""
+
+    fingerprints: list[Annotated[str, Field(max_length=128)]] = Field(
+        default_factory=list, max_length=64, description="Digests of frames that are always this task."
+    )
+    tools: list[Short] = Field(default_factory=list, max_length=128, description="Names of the tools offered.")
+    response_format: str | None = Field(None, max_length=253, description="The response_format asked for.")
+    system_prompt: str | None = Field(None, max_length=2048, description="The commonest system prompt, redacted.")
+
+
+class TaskClusterSpec(Model):
+    """What the task is."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.outputFormat) || self.outputFormat.type != 'label'"
+                " || (has(self.outputFormat.labels) && size(self.outputFormat.labels) > 0)",
+                "outputFormat.labels is required when outputFormat.type is label",
+                ".outputFormat.labels",
+            ),
+        ),
+    )
+    router: Name = Field(
+        description="Router whose traffic has the task.",
+        json_schema_extra=rules(("self == oldSelf", "router is immutable")),
+    )
+    description: Text = Field("", description="What the task is, for people.")
+    signature: Signature = Field(default_factory=Signature, description="How a call is recognised.")
+    output_format: OutputFormat = Field(default_factory=OutputFormat, description="What a valid answer looks like.")
+    metric: Literal["label", "exact", "fields"] = Field("exact", description="How an answer is scored.")
+
+
+class Example(Model):
+    """One redacted call."""
+
+    prompt: str = Field(max_length=2048, description="End of the prompt, redacted.")
+    response: str = Field(max_length=2048, description="The answer, redacted.")
+
+
+class RankedBase(Model):
+    """One BaseModel as a candidate for this task."""
+
+    name: Short = Field(description="Name of the BaseModel.")
+    suitable: bool = Field(description="Whether it may be used.")
+    reason: Text = Field(description="Why, or why not.")
+
+
+class TaskClusterStatus(Status):
+    """What was measured of the task."""
+
+    version: str | None = Field(None, max_length=128, description="Digest of the members at the last discovery.")
+    run: int | None = Field(None, ge=0, description="Discovery run that last saw it.")
+    share_percent: float | None = Field(None, ge=0, le=100, description="Share of all calls.")
+    token_share_percent: float | None = Field(None, ge=0, le=100, description="Share of all tokens.")
+    calls: int | None = Field(None, ge=0, description="Calls in the log.")
+    cohesion: float | None = Field(None, description="Mean similarity to the centre, -1 to 1.")
+    input_tokens_p95: int | None = Field(None, ge=0, description="95th percentile of the input length.")
+    labels: int | None = Field(None, ge=0, description="Number of distinct answers, where they are a closed set.")
+    examples: list[Example] = Field(default_factory=list, max_length=5, description="A few calls, redacted.")
+    candidates: list[RankedBase] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Base models, best first, with reasons.",
+        json_schema_extra=list_map("name"),
+    )
+    specialist: str | None = Field(None, max_length=253, description="The Specialist that serves it.")
+    dataset: Digest | None = Field(None, description="Digest of the last dataset made of it.")
+
+
+class TaskCluster(Model):
+    """One recurring task in an agent fleet's traffic."""
+
+    spec: TaskClusterSpec = Field(description="What the task is.")
+    status: TaskClusterStatus = Field(default_factory=TaskClusterStatus, description="What was measured.")

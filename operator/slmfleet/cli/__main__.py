@@ -1,0 +1,5 @@
+"""python -m slmfleet.cli"""
+
+from slmfleet.cli.main import run
+
+run()

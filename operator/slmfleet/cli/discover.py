@@ -1,0 +1,55 @@
+"""`slmfleet discover`: the recurring tasks of a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def discover(
+    records: Annotated[Path, typer.Option(help="Usage records: .jsonl, .jsonl.gz, a folder of them or of segments.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for clusters.json, assignments.jsonl, classifier.npz, result.json.")
+    ],
+    identity: Annotated[Path | None, typer.Option(help="age identity file that opens sealed segments.")] = None,
+    previous: Annotated[
+        Path | None, typer.Option(help="An earlier run's folder: known tasks keep their names.")
+    ] = None,
+    min_size: Annotated[int, typer.Option(min=2, help="Fewest calls of a task.")] = 50,
+    min_share: Annotated[float, typer.Option(min=0, max=1, help="Least share of all calls.")] = 0.01,
+    foreign_rate: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="Most foreign calls the classifier may take.")
+    ] = 0.01,
+    publish: Annotated[Path | None, typer.Option(help="The store's router/ folder: the classifier by digest.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same log, same result.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result for a program.")] = False,
+) -> None:
+    """Find the recurring narrow tasks in a log, without being told, and train the classifier that recognises them.
+
+    Personal data in examples and prompts is replaced, always. Broken lines and segments are counted, never fatal.
+    """
+    from slmfleet.cli.redact import reported
+    from slmfleet.curation import discover as stage
+    from slmfleet.curation.sources import read_log
+
+    def say(line: str) -> None:
+        typer.echo(f"discover: {line}", err=True)
+
+    with reported():
+        log = read_log(records, identity)
+        for reason, count in sorted(log.set_aside.items()):
+            say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
+        earlier = stage.read_previous(previous) if previous is not None else []
+        settings = stage.Settings(min_size, min_share, foreign_rate, seed)
+        found = stage.discover(log, settings, earlier, say)
+        result = stage.write(found, out, publish)
+    if as_json:
+        typer.echo(result.model_dump_json(by_alias=True))
+        return
+    for cluster in result.clusters.clusters:
+        typer.echo(f"{cluster.name:<48} {cluster.size:>7} calls {cluster.share:>6.1%}  {cluster.description}")
+    for line in found.left:
+        typer.echo(f"{'(stays with the LLM)':<48} {line}")
+    typer.echo(f"{len(result.clusters.clusters)} tasks, {result.clusters.unassigned} calls without one, in {out}")

@@ -1,0 +1,69 @@
+"""`slmfleet gateway`: serve a route table, watched for changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+
+def gateway(
+    table: Annotated[Path, typer.Option("--table", help="Route table, YAML or JSON; watched, may not exist yet.")],
+    listen: Annotated[str, typer.Option("--listen", help="HOST:PORT of the OpenAI API.")] = "0.0.0.0:8080",
+    admin: Annotated[str, typer.Option("--admin", help="HOST:PORT of health, metrics and signals.")] = "0.0.0.0:9090",
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", help="Folder of the store: the log goes there, the classifier comes from it."),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", help="Processes; only 1 so far: run more replicas instead.")] = 1,
+    origin_key_file: Annotated[
+        Path | None,
+        typer.Option("--origin-key-file", help="Key under which origins are hashed; absent: a new one each start."),
+    ] = None,
+    drain_seconds: Annotated[float, typer.Option("--drain-seconds", help="Bound on the drain after SIGTERM.")] = 20.0,
+    capture_buffer_bytes: Annotated[
+        int, typer.Option("--capture-buffer-bytes", help="Bound on calls in memory that are not yet in the store.")
+    ] = 64 << 20,
+) -> None:
+    """Serve a route table: specialists first, the LLM behind them."""
+    if workers != 1:
+        _fail(f"--workers {workers}: one process serves one port so far; run more replicas of the gateway instead")
+    try:
+        import uvloop
+
+        from slmfleet.gateway.server import Options, serve
+    except ImportError as error:
+        _fail(f"the gateway needs {error.name}, which is not installed; install slmfleet[gateway]")
+    options = Options(
+        table=table,
+        listen=listen,
+        admin=admin,
+        store=store,
+        origin_key=_origin_key(origin_key_file),
+        drain_seconds=drain_seconds,
+        capture_buffer_bytes=capture_buffer_bytes,
+    )
+    from slmfleet.recognise import Classifier, frame_fingerprint
+
+    try:
+        uvloop.run(serve(options, load=Classifier.load, fingerprint=frame_fingerprint))
+    except (OSError, ValueError) as error:
+        _fail(f"--listen {listen} or --admin {admin} cannot be opened: {error}; choose free ports")
+
+
+def _origin_key(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        _fail(f"--origin-key-file {path} cannot be read: {error.strerror}; check that the file is mounted")
+    if len(key) < 16:
+        _fail(f"--origin-key-file {path} is shorter than 16 bytes; write at least 16 random bytes into it")
+    return key
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)

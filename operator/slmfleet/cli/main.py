@@ -1,0 +1,89 @@
+"""The command line. Commands are imported when they are called, so that none pays for another's libraries."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import typer
+import typer.core
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "discover": ("slmfleet.cli.discover:discover", "Find the recurring tasks in a log of calls (S3)."),
+    "redact": ("slmfleet.cli.redact:redact", "Replace personal data and secrets (S2)."),
+    "curate": ("slmfleet.cli.curate:curate", "Make the dataset of one task (S2)."),
+    "select": ("slmfleet.cli.select:select_base", "Rank base models for one task, with reasons (S4)."),
+    "train": ("slmfleet.cli.trainers:train", "Fine-tune a base on a dataset with Ray (S5)."),
+    "evaluate": ("slmfleet.cli.trainers:evaluate", "Judge a model on held-out examples."),
+    "verdict": ("slmfleet.cli.verdict:verdict", "Sequential test of a candidate against a baseline."),
+    "gateway": ("slmfleet.cli.gateway:gateway", "Serve the OpenAI API in front of an LLM and its specialists."),
+    "explain-route": ("slmfleet.cli.explain:explain_route", "Say where a call would go, and why."),
+    "keys": ("slmfleet.cli.keys:generate", "Make a key pair for the log of calls."),
+    "crds": ("slmfleet.cli.crds:crds", "Write the CRDs."),
+    "status": ("slmfleet.cli.status:status", "Print the tree of one specialist, from cluster to weight."),
+    "operator": ("slmfleet.cli.operator:operator", "Run the operator (in a pod)."),
+    "follow-routes": ("slmfleet.cli.operator:follow_routes", "Keep a file equal to a route table (in a pod)."),
+    "uninstall": ("slmfleet.cli.uninstall:uninstall", "Remove what the operator made (a Helm hook)."),
+}
+RESOLVING = "slmfleet.resolving"
+
+
+class Lazy(typer.core.TyperGroup):
+    """A group that knows its commands' names and imports one when it is used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        ctx.meta[RESOLVING] = True
+        return super().resolve_command(ctx, args)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        target, text = COMMANDS[cmd_name]
+        if RESOLVING not in ctx.meta:  # only the list of commands is asked for: import nothing
+            return typer.core.TyperCommand(cmd_name, short_help=text, help=text)
+        module, _, name = target.partition(":")
+        found = getattr(importlib.import_module(module), name)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_group(found)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        # A recipe's own --help and options pass through untouched.
+        settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []} \
+            if module.endswith(".trainers") else {}
+        single.command(name=cmd_name, help=found.__doc__ or text, context_settings=settings)(found)
+        command = typer.main.get_command(single)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=Lazy, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="slmfleet: from an agent fleet's LLM traffic to served, proven specialists.")
+
+
+@app.callback()
+def _root() -> None:
+    """slmfleet: from an agent fleet's LLM traffic to served, proven specialists."""
+
+
+def run() -> None:
+    """Entry point: an expected failure is one line on stderr, never a traceback."""
+    try:
+        app(prog_name=os.environ.get("SLMFLEET_PROG", "slmfleet"))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+def run_plugin() -> None:
+    """Entry point of `kubectl slm`."""
+    os.environ["SLMFLEET_PROG"] = "kubectl slm"
+    run()
+
+
+if __name__ == "__main__":
+    run()

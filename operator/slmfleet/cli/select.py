@@ -1,0 +1,90 @@
+"""`slmfleet select`: S4's ranking of base models for one task, from files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from pydantic import ValidationError
+
+from slmfleet.api.basemodel import BaseModelSpec
+from slmfleet.api.specialist import BaseLimits
+from slmfleet.cli.problem import fail
+from slmfleet.plan.select import Need, rank
+
+
+def select_base(
+    cluster: Annotated[str, typer.Option(help="Name of the task.")],
+    models: Annotated[Path, typer.Option(help="Folder with BaseModel manifests (*.yaml).")],
+    clusters: Annotated[Path | None, typer.Option(help="Folder that discover wrote; for the task's lengths.")] = None,
+    max_memory: Annotated[str | None, typer.Option(help="E.g. 8Gi.")] = None,
+    max_parameters: Annotated[int | None, typer.Option(help="Most parameters.")] = None,
+    licence: Annotated[list[str] | None, typer.Option(help="Accepted SPDX identifiers; default: permissive.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result for a program.")] = False,
+) -> None:
+    """Rank base models for one task, best first, each with the reason for its place."""
+    limits = _limits(max_memory=max_memory, max_parameters=max_parameters, licences=licence)
+    ranked = rank(_models(models), limits, _need(clusters, cluster))
+    if as_json:
+        typer.echo(json.dumps({"cluster": cluster, "ranking": [vars(found) for found in ranked]}))
+        return
+    for place, found in enumerate(ranked, 1):
+        typer.echo(f"{place:>2}. {found.name:<24} {'yes' if found.suitable else 'no ':<4} {found.reason}")
+
+
+def _limits(**given: Any) -> BaseLimits:
+    try:
+        return BaseLimits(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        fail(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}")
+
+
+def _models(folder: Path) -> dict[str, BaseModelSpec]:
+    if not folder.is_dir():
+        fail(f"--models {folder}: there is no such folder")
+    found: dict[str, BaseModelSpec] = {}
+    for file in sorted(folder.glob("*.yaml")):
+        for document in _documents(file):
+            if isinstance(document, dict) and document.get("kind") == "BaseModel":
+                found[_name(file, document)] = _spec(file, document)
+    if not found:
+        fail(f"--models {folder}: no BaseModel in its *.yaml files")
+    return found
+
+
+def _documents(file: Path) -> list[Any]:
+    try:
+        return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        fail(f"{file}: not YAML: {' '.join(str(error).split())}")
+
+
+def _name(file: Path, document: dict[str, Any]) -> str:
+    name = (document.get("metadata") or {}).get("name")
+    return name if isinstance(name, str) else fail(f"{file}: a BaseModel without metadata.name")
+
+
+def _spec(file: Path, document: dict[str, object]) -> BaseModelSpec:
+    try:
+        return BaseModelSpec.model_validate(document.get("spec"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        fail(f"{file}: spec.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+
+
+def _need(clusters: Path | None, name: str) -> Need:
+    if clusters is None:
+        return Need()
+    file = clusters / "clusters.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))["clusters"]
+    except (OSError, ValueError, KeyError) as error:
+        fail(f"--clusters {file}: {error}")
+    task = next((c for c in found if c["name"] == name), None)
+    if task is None:
+        fail(f"--cluster {name}: not in {file}; it has {', '.join(c['name'] for c in found) or 'none'}")
+    return Need(context_tokens=int(task.get("input_tokens_p95", 0) * 9 / 8))

@@ -1,0 +1,1 @@
+"""The only importer of kopf: one module a kind, one loop an object, observe -> plan -> apply."""

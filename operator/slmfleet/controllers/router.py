@@ -1,0 +1,84 @@
+"""The loop of a Router."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from slmfleet.controllers import parse
+from slmfleet.controllers.context import Context
+from slmfleet.kube.client import CLAIM, CONFIGMAP, DEPLOYMENT, ROUTER, SECRET, SPECIALIST
+from slmfleet.plan import gateway
+from slmfleet.plan import router as plan
+from slmfleet.plan.facts import ChatTemplate, RouterFacts, RouterObject
+from slmfleet.plan.pods import store_prefix
+from slmfleet.wire.discovery import DiscoveryResult
+
+
+async def reconcile(context: Context, name: str) -> float | None:
+    """Observe, plan, apply."""
+    raw = context.must(ROUTER, name)
+    me = parse.router(raw)
+    made = plan.plan_router(context.config, me, await observe(context, me))
+    if await context.performer.perform(raw, made, plan.volatile):
+        _wake(context, raw.get("status") or {}, made.status)
+    return made.resync_seconds
+
+
+def _wake(context: Context, before: dict[str, Any], after: Any) -> None:
+    """A finished discovery is news for the task clusters."""
+    if (before.get("discovery") or {}).get("run") != (after.get("discovery") or {}).get("run"):
+        for cluster in context.clusters():
+            context.ring("TaskCluster", cluster)
+
+
+async def observe(context: Context, me: RouterObject) -> RouterFacts:
+    prefix, bases = store_prefix(me.spec.store.url), context.bases()
+    pinned = me.status.discovery
+    folder = plan.discovery_folder(me.meta.name, pinned.run + 1)
+    return RouterFacts(
+        clusters=context.clusters(), specialists=context.specialists(), bases=bases,
+        templates=_templates(context, prefix, {name: b.spec.source.store_path for name, b in bases.items()}),
+        jobs=context.jobs(pinned.job),
+        discovery=context.store.read(prefix, f"{folder}/result.json", DiscoveryResult) if pinned.job else None,
+        table=await _table(context, me), claim=await _claim(context, me),
+        secrets=await _secrets(context, me), gateways_ready=_ready(context, me.meta.name),
+        signals=context.board.of(me.meta.name), now=context.now(), llm_errors=context.board.llm_errors(me.meta.name))
+
+
+def _templates(context: Context, prefix: str, paths: dict[str, str | None]) -> dict[str, ChatTemplate]:
+    used = {r.base for s in context.specialists().values() for r in (s.status.stable, s.status.candidate) if r}
+    found = {name: context.store.chat_template(prefix, path) for name, path in paths.items() if path and name in used}
+    return {name: template for name, template in found.items() if template is not None}
+
+
+async def _table(context: Context, me: RouterObject) -> dict[str, Any] | None:
+    found = await context.kube.find(CONFIGMAP, gateway.table_name(me.meta.name))
+    if found is None:
+        return None
+    version = json.loads(found["data"][gateway.TABLE_KEY])["version"]
+    return {"version": version, "digest": found["metadata"].get("annotations", {}).get(gateway.DIGEST)}
+
+
+async def _claim(context: Context, me: RouterObject) -> Literal["Absent", "Pending", "Bound"]:
+    found = await context.kube.find(CLAIM, me.spec.store.claim_name)
+    if found is None:
+        return "Absent"
+    return "Bound" if (found.get("status") or {}).get("phase") == "Bound" else "Pending"
+
+
+async def _secrets(context: Context, me: RouterObject) -> frozenset[str]:
+    wanted = [ref.name for ref in (me.spec.capture.identity_secret_ref, me.spec.llm.api_key_secret_ref) if ref]
+    return frozenset([name for name in wanted if await context.kube.find(SECRET, name) is not None])
+
+
+def _ready(context: Context, name: str) -> int:
+    found = context.cache.get(DEPLOYMENT, gateway.gateway_name(name))
+    return int((found.get("status") or {}).get("readyReplicas") or 0) if found else 0
+
+
+def specialists_of(context: Context, router: str) -> list[str]:
+    """Names of the Specialists behind one Router: its signals are theirs."""
+    clusters = context.clusters()
+    return [o["metadata"]["name"] for o in context.cache.all(SPECIALIST)
+            if (c := clusters.get(o["spec"]["taskCluster"])) and c.spec.router == router]

@@ -1,0 +1,53 @@
+"""Small results that jobs left in the store. The operator mounts it read-only."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from slmfleet.plan.facts import ChatTemplate
+
+Result = TypeVar("Result", bound=BaseModel)
+log = logging.getLogger("slmfleet.store")
+
+
+class StoreFiles:
+    """Files below the store's mount and the Router's prefix in it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, prefix: str, path: str, kind: type[Result]) -> Result | None:
+        """The result, or None where it is not there (yet). A broken file is logged and counts as absent."""
+        file = self._root / prefix / path
+        try:
+            return kind.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            log.warning("%s cannot be read: %s", file, str(error).splitlines()[0])
+            return None
+
+    def chat_template(self, prefix: str, folder: str) -> ChatTemplate | None:
+        """The tokenizer's chat template: its own file, or a field of tokenizer_config.json."""
+        at = self._root / prefix / folder
+        try:
+            config = json.loads((at / "tokenizer_config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        own = at / "chat_template.jinja"
+        template = own.read_text(encoding="utf-8") if own.is_file() else config.get("chat_template")
+        if not isinstance(template, str):
+            return None
+        return ChatTemplate(template, _token(config.get("bos_token")), _token(config.get("eos_token")))
+
+
+def _token(value: object) -> str:
+    """A special token is written as a string, or as an object with its content."""
+    if isinstance(value, dict):
+        return str(value.get("content") or "")
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,82 @@
+"""Adapter control and probes of one Triton server, over gRPC (an HTTP load freezes live connections for seconds).
+
+Every call has a deadline: a dead backend still says READY, and a call to it hangs. See runtime/README.md for the
+protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as grpc
+from tritonclient.utils import InferenceServerException
+
+from slmfleet.plan.pool import GRPC, Adapter
+
+MODEL = "slm"
+
+
+class TritonError(Exception):
+    """The server refused or did not answer; the message begins with its one-word reason."""
+
+
+class Triton:
+    """One server."""
+
+    def __init__(self, address: str, key: str, timeout_seconds: float = 10.0) -> None:
+        self._url = f"{address}:{GRPC}"
+        self._key = key
+        self._timeout = timeout_seconds
+
+    async def adapters(self) -> dict[str, str]:
+        """Loaded adapters with their digests."""
+        state = await self._control(op="list")
+        return {a["name"]: a["digest"] for a in state["adapters"]}
+
+    async def load(self, adapter: Adapter, root: str) -> None:
+        """Load and check its digest; then prove that it answers."""
+        await self._control(op="load", lora_name=adapter.name, path=f"{root}/{adapter.path}", digest=adapter.digest)
+        await self.probe(adapter.name)
+
+    async def unload(self, name: str) -> None:
+        await self._control(op="unload", lora_name=name)
+
+    async def probe(self, adapter: str | None = None) -> None:
+        """One real token."""
+        parameters: dict[str, Any] = {"max_tokens": 1, "temperature": 0}
+        if adapter is not None:
+            parameters["lora_name"] = adapter
+        await asyncio.to_thread(self._infer, "ping", parameters)
+
+    async def _control(self, **parameters: Any) -> dict[str, Any]:
+        text = await asyncio.to_thread(self._infer, "", {**parameters, "key": self._key})
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def _infer(self, prompt: str, parameters: dict[str, Any]) -> bytes:
+        answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+        tensors = [_text("text_input", prompt.encode()), _text("sampling_parameters", json.dumps(parameters).encode())]
+        try:
+            with grpc.InferenceServerClient(self._url) as client:
+                client.start_stream(lambda result, error: answers.put((result, error)), stream_timeout=self._timeout)
+                client.async_stream_infer(MODEL, tensors)
+                result, error = answers.get(timeout=self._timeout)
+                client.stop_stream(cancel_requests=True)
+        except queue.Empty:
+            raise TritonError(f"NoAnswer: {self._url} did not answer within {self._timeout:g} s") from None
+        except InferenceServerException as problem:
+            raise TritonError(problem.message()) from None
+        if error is not None:
+            raise TritonError(error.message())
+        answer: bytes = result.as_numpy("text_output")[0]
+        return answer
+
+
+def _text(name: str, value: bytes) -> Any:
+    tensor = grpc.InferInput(name, [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([value], dtype=object))
+    return tensor

@@ -1,0 +1,117 @@
+"""Names of tasks: readable, from their own words, and the same from run to run."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slmfleet.curation.calls import Call
+from slmfleet.curation.shapes import LabelField, Shape
+
+NAME_CHARACTERS = 48
+SAME_TASK = 0.35
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_STOP_WORDS = (
+    "the and for that this with from are was were has have had not but can could would should what which when where "
+    "who why how you your our its his her them they please will about into out get got does did been being there "
+    "here just than then also only one all any some more most very don ll ve need want like know let"
+)
+_STOP = frozenset(_STOP_WORDS.split())
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What two runs compare a task by."""
+
+    name: str
+    labels: frozenset[str]
+    fingerprints: frozenset[str]
+    centroid: dict[str, float]
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words, CamelCase and snake_case taken apart."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return [p.lower() for p in _PART.findall(plain)]
+
+
+def slug(parts: Sequence[str]) -> str:
+    """A name that Kubernetes accepts."""
+    text = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+    cut = text[:NAME_CHARACTERS]
+    if len(text) > NAME_CHARACTERS and "-" in cut:
+        cut = cut[: cut.rindex("-")]
+    return cut.strip("-") or "task"
+
+
+def top_terms(members: Sequence[Call], others: Sequence[Call], count: int = 3) -> list[str]:
+    """Words that many of the task's inputs have and few others do. Words of a few calls are left out: a name must not
+    carry what one person said."""
+    ours = Counter(w for c in members for w in set(words_of(c.frame.user[:600])))
+    theirs = Counter(w for c in others for w in set(words_of(c.frame.user[:600])))
+    floor = max(5, 0.02 * len(members))
+    score = {
+        w: n / len(members) - theirs[w] / max(1, len(others))
+        for w, n in ours.items()
+        if n >= floor and len(w) > 2 and w not in _STOP and not w.isdigit()
+    }
+    return sorted(score, key=lambda w: (-score[w], w))[:count]
+
+
+def field_word(shapes: Sequence[Shape], labels: LabelField | None) -> list[str]:
+    """What the answers are: the name of the label's field, the tool, or the keys."""
+    kind = Counter(s.kind for s in shapes).most_common(1)[0][0]
+    if kind == "tool":
+        return ["tool", *words_of(Counter(k for s in shapes for k in s.keys).most_common(1)[0][0])[:2]]
+    if labels is not None and labels.path:
+        return words_of(labels.path.split(".")[-1])[:2]
+    if kind == "label":
+        return ["label"]
+    if kind == "json":
+        return [w for k, _ in Counter(k for s in shapes for k in s.keys).most_common(2) for w in words_of(k)][:2]
+    return ["text"]
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """The name, or the name with a number."""
+    found, number = name, 2
+    while found in taken:
+        found = f"{name}-{number}"
+        number += 1
+    return found
+
+
+def likeness(a: Likeness, b: Likeness) -> float:
+    """0 to 1: how surely two tasks of two runs are one. Labels say most; words next; frames only support, since two
+    tasks may share one."""
+    words = _cosine(a.centroid, b.centroid)
+    frames = (
+        len(a.fingerprints & b.fingerprints) / min(len(a.fingerprints), len(b.fingerprints))
+        if (a.fingerprints and b.fingerprints)
+        else words
+    )
+    if a.labels and b.labels:
+        labels = len(a.labels & b.labels) / min(len(a.labels), len(b.labels))
+        return 0.6 * labels + 0.3 * words + 0.1 * frames
+    return 0.7 * words + 0.3 * frames
+
+
+def matched(found: Sequence[Likeness], previous: Sequence[Likeness]) -> dict[int, str]:
+    """Index of a found task to the name it had: best pairs first, each name once."""
+    pairs = sorted(
+        ((likeness(f, p), i, p.name) for i, f in enumerate(found) for p in previous), key=lambda x: (-x[0], x[1], x[2])
+    )
+    names: dict[int, str] = {}
+    for like, i, name in pairs:
+        if like >= SAME_TASK and i not in names and name not in names.values():
+            names[i] = name
+    return names
+
+
+def _cosine(a: dict[str, float], b: dict[str, float]) -> float:
+    dot = sum(x * b.get(w, 0.0) for w, x in a.items())
+    norm = (sum(x * x for x in a.values()) * sum(x * x for x in b.values())) ** 0.5
+    return dot / norm if norm else 0.0

@@ -1,0 +1,154 @@
+"""The admin port: health, readiness, metrics, signals, the table's version. Never on the public port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import orjson
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from slmfleet.gateway.app import App
+from slmfleet.gateway.counters import BUCKET_NAMES, Counters, Latency
+from slmfleet.gateway.exchange import JSON, Exchange
+
+PREFIX = "slmfleet_gateway"
+TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+
+
+@dataclass(slots=True)
+class Admin:
+    """The handler of the admin port."""
+
+    app: App
+    draining: Callable[[], bool]
+    registry: CollectorRegistry
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        page = _PAGES.get(exchange.request.path)
+        status, header, body = page(self) if page else (404, JSON, b'{"error":"no such page"}')
+        exchange.send(status, [header], body)
+
+    def healthz(self) -> tuple[int, tuple[bytes, bytes], bytes]:
+        draining = self.draining()
+        return 503 if draining else 200, JSON, orjson.dumps({"status": "draining" if draining else "ok"})
+
+    def readyz(self) -> tuple[int, tuple[bytes, bytes], bytes]:
+        reason = "draining" if self.draining() else "no route table yet" if self.app.table is None else None
+        return 503 if reason else 200, JSON, orjson.dumps({"ready": reason is None, "reason": reason})
+
+    def metrics(self) -> tuple[int, tuple[bytes, bytes], bytes]:
+        return 200, TEXT, generate_latest(self.registry)
+
+    def signals(self) -> tuple[int, tuple[bytes, bytes], bytes]:
+        return 200, JSON, self.app.counters.signals().model_dump_json(by_alias=True).encode()
+
+    def table(self) -> tuple[int, tuple[bytes, bytes], bytes]:
+        table, counters = self.app.table, self.app.counters
+        content = {
+            "version": table.spec.version if table else None,
+            "router": table.spec.router if table else None,
+            "specialists": sorted(table.by_name) if table else [],
+            "classifier": counters.classifier,
+            "problem": counters.table_problem,
+        }
+        return 200 if table else 503, JSON, orjson.dumps(content)
+
+
+_PAGES = {
+    b"/healthz": Admin.healthz,
+    b"/readyz": Admin.readyz,
+    b"/metrics": Admin.metrics,
+    b"/signals": Admin.signals,
+    b"/table": Admin.table,
+}
+
+
+class Metrics(Collector):
+    """The counters as Prometheus metrics, made at the scrape. Labels are names from the table: bounded."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._tiers()
+        yield from self._arms()
+        yield from self._shadow()
+        yield from self._pools()
+        yield from self._process()
+
+    def _tiers(self) -> Iterable[Metric]:
+        tiers = self._counters.tiers
+        calls = CounterMetricFamily(f"{PREFIX}_calls", "Calls answered by a tier.", labels=["tier"])
+        failed = CounterMetricFamily(f"{PREFIX}_tier_errors", "Failures of a tier.", labels=["tier"])
+        tokens = CounterMetricFamily(f"{PREFIX}_tokens", "Tokens by tier.", labels=["tier", "direction"])
+        latency = HistogramMetricFamily(f"{PREFIX}_latency_seconds", "Time to the answer's end.", labels=["tier"])
+        for name, tier in tiers.items():
+            calls.add_metric([name], tier.calls)
+            failed.add_metric([name], tier.errors)
+            tokens.add_metric([name, "input"], tier.input_tokens)
+            tokens.add_metric([name, "output"], tier.output_tokens)
+            latency.add_metric([name], _buckets(tier.latency), tier.latency.seconds)
+        return [calls, failed, tokens, latency]
+
+    def _arms(self) -> Iterable[Metric]:
+        labels = ["specialist", "revision", "result"]
+        results = CounterMetricFamily(
+            f"{PREFIX}_arm_calls", "Calls by revision and what became of them.", labels=labels
+        )
+        latency = HistogramMetricFamily(f"{PREFIX}_arm_latency_seconds", "Of a revision's tries.", labels=labels[:2])
+        for (specialist, revision), arm in self._counters.arms.items():
+            for result in ("assigned", "served", "errors", "invalid", "low_confidence", "spilled"):
+                results.add_metric([specialist, revision, result], getattr(arm, result))
+            latency.add_metric([specialist, revision], _buckets(arm.latency), arm.latency.seconds)
+        return [results, latency]
+
+    def _shadow(self) -> Iterable[Metric]:
+        labels = ["specialist", "revision", "result"]
+        replays = CounterMetricFamily(f"{PREFIX}_shadow_replays", "Replays to a candidate.", labels=labels)
+        for (specialist, revision), shadow in self._counters.shadows.items():
+            for result in ("agreed", "disagreed", "failed", "skipped"):
+                replays.add_metric([specialist, revision, result], getattr(shadow, result))
+        return [replays]
+
+    def _pools(self) -> Iterable[Metric]:
+        in_flight = GaugeMetricFamily(f"{PREFIX}_pool_in_flight", "Calls in flight on a pool.", labels=["pool"])
+        seconds = CounterMetricFamily(f"{PREFIX}_pool_in_flight_seconds", "Their integral.", labels=["pool"])
+        arrivals = CounterMetricFamily(f"{PREFIX}_pool_arrivals", "Calls that wanted a pool.", labels=["pool"])
+        spilled = CounterMetricFamily(f"{PREFIX}_pool_spilled", "Of them, passed on untried.", labels=["pool"])
+        now = self._counters.clock()
+        for name, pool in self._counters.pools.items():
+            in_flight.add_metric([name], pool.in_flight)
+            seconds.add_metric([name], pool.in_flight_seconds(now))
+            arrivals.add_metric([name], pool.arrivals)
+            spilled.add_metric([name], pool.spilled)
+        return [in_flight, seconds, arrivals, spilled]
+
+    def _process(self) -> Iterable[Metric]:
+        counters, capture = self._counters, self._counters.capture
+        counts = {
+            "unowned_calls": (counters.unowned_calls, "Calls that no specialist claims."),
+            "client_errors": (counters.client_errors, "5xx answers given to callers."),
+            "capture_records": (capture.records, "Records sealed and on stable storage."),
+            "capture_dropped": (capture.dropped, "Records lost."),
+            "capture_segments": (capture.segments, "Segments written."),
+        }
+        for name, (value, text) in counts.items():
+            yield CounterMetricFamily(f"{PREFIX}_{name}", text, value=value)
+        yield GaugeMetricFamily(f"{PREFIX}_capture_failing", "1: the store refuses.", value=int(bool(capture.failing)))
+        yield GaugeMetricFamily(f"{PREFIX}_table_version", "The table in use.", value=counters.table_version)
+
+
+def registry(counters: Counters) -> CollectorRegistry:
+    """A registry with the counters."""
+    collectors = CollectorRegistry()
+    collectors.register(Metrics(counters))
+    return collectors
+
+
+def _buckets(latency: Latency) -> list[tuple[str, float]]:
+    cumulative = latency.cumulative()
+    return [(name, cumulative[name]) for name in BUCKET_NAMES]

@@ -1,0 +1,336 @@
+"""What happens to a request: by path, by owner, by arm; who answers, what is counted, what is logged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from slmfleet.gateway import answers, errors, llm, shadow
+from slmfleet.gateway.arms import LLM, Arm, choose, sampled
+from slmfleet.gateway.bodies import decode
+from slmfleet.gateway.call import Call, Calls, safe
+from slmfleet.gateway.capture import Capture
+from slmfleet.gateway.counters import Counters
+from slmfleet.gateway.decide import Chosen, decide
+from slmfleet.gateway.exchange import JSON, Exchange
+from slmfleet.gateway.llm import Outcome
+from slmfleet.gateway.relay import Collect, end_to_end
+from slmfleet.gateway.specialist import Attempt, Specialists
+from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
+from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
+from slmfleet.wire.routes import Revision
+
+MODELS = b"/v1/models"
+MODELS_BYTES = 8 << 20
+SSE_FACTOR = 16  # a stream's events are this much larger than the text in them, about
+_CLIMBING = re.compile(rb"(?:^|/|%2f)(?:\.|%2e){1,2}(?:$|/|%2f)", re.IGNORECASE)
+_FAILED = {"error": 502, "timeout": 504}
+
+
+@dataclass(slots=True)
+class App:
+    """The handler of the public port. `table` is replaced as a whole; a call keeps the one it began with."""
+
+    client: Client
+    counters: Counters
+    specialists: Specialists
+    shadows: shadow.Shadow
+    capture: Capture
+    calls: Calls
+    clock: Callable[[], float]
+    fingerprint: Fingerprint | None = None
+    table: Table | None = None
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        try:
+            await self._route(exchange)
+        except errors.ApiError as error:
+            exchange.fail(error)
+        finally:
+            if exchange.status >= 500:
+                self.counters.client_errors += 1
+
+    def swap(self, table: Table) -> None:
+        """Route by another table from the next call on."""
+        self.table = table
+        self.counters.table_version = table.spec.version
+        reference = table.spec.classifier
+        self.counters.classifier = reference.digest if reference is not None and table.classifier is not None else None
+        self.capture.configure(table.spec.capture, table.spec.router)
+
+    async def _route(self, exchange: Exchange) -> None:
+        http = exchange.request
+        path = http.path
+        if not path.startswith(b"/v1/") or _CLIMBING.search(path):
+            raise errors.not_found(path.decode("latin-1"))
+        table = self.table
+        if table is None:
+            raise errors.no_table()
+        call = self.calls.begin(http, table)
+        if http.method == b"GET" and path.startswith(MODELS) and table.by_name:
+            await self._models(exchange, call)
+            return
+        if call.api != "chat.completions":
+            await self._llm(exchange, call)
+            return
+        chosen = decide(table, call.request, self.fingerprint)
+        call.note += _note(chosen)
+        if chosen.route is None or call.request is None:
+            self.counters.unowned_calls += 1
+            await self._llm(exchange, call)
+            return
+        await self._owned(exchange, call, chosen.route, call.request)
+
+    # --- a call that a specialist owns ---
+
+    async def _owned(self, exchange: Exchange, call: Call, route: CompiledRoute, request: dict[str, Any]) -> None:
+        arm, revision = choose(route.spec, call.conversation)
+        self.counters.arm(route.spec.name, revision.name if revision else LLM).assigned += 1
+        call.note.append(f"arm={arm}")
+        if revision is not None:
+            call.note.append(f"revision={safe(revision.name)}")
+            attempt = await self.specialists.attempt(call.table, route, revision, request)
+            self._count_attempt(call, route, revision, attempt)
+            if attempt.result == "served" and attempt.answer is not None:
+                self._answer(exchange, call, route, revision, attempt.answer, attempt.latency_seconds)
+                self._offer_shadow(call, route, arm, exchange_body(call, attempt.answer, route), None, streamed=False)
+                return
+            self._escalate(call, route, revision, attempt)
+        outcome = await self._llm(exchange, call)
+        if arm == LLM:
+            self._count_llm_arm(call, route, outcome)
+        if outcome.status == 200 and outcome.response is not None and not outcome.cut and arm == LLM:
+            self._offer_shadow(call, route, arm, outcome.response, outcome.encoding, streamed=outcome.streamed)
+
+    def _answer(
+        self,
+        exchange: Exchange,
+        call: Call,
+        route: CompiledRoute,
+        revision: Revision,
+        answer: answers.Answer,
+        seconds: float,
+    ) -> None:
+        assert call.request is not None
+        model, created = str(call.request.get("model") or route.spec.name), int(call.time)
+        headers = [call.route_header("specialist"), (b"x-request-id", call.id.encode())]
+        streamed = bool(call.request.get("stream"))
+        if streamed:
+            usage = answers.wants_usage(call.request)
+            body = answers.events(answer, call_id=call.id, created=created, model=model, include_usage=usage)
+            exchange.send(200, [answers.EVENT_STREAM, (b"cache-control", b"no-cache"), *headers], body)
+        else:
+            body = answers.completion(answer, call_id=call.id, created=created, model=model)
+            exchange.send(200, [JSON, *headers], body)
+        tier = self.counters.tiers["specialist"]
+        tier.calls += 1
+        tier.input_tokens += answer.input_tokens
+        tier.output_tokens += answer.output_tokens
+        tier.latency.observe(self.clock() - call.started)
+        if self._captures(call):
+            self.capture.add(
+                call.logged(
+                    tier="specialist",
+                    status=200,
+                    latency_seconds=seconds,
+                    response=exchange_body(call, answer, route),
+                    specialist=route.spec.name,
+                    revision=revision.name,
+                    streamed=streamed,
+                )
+            )
+
+    def _escalate(self, call: Call, route: CompiledRoute, revision: Revision, attempt: Attempt) -> None:
+        """Hand the call on to the LLM, keeping what the specialist said of it."""
+        if attempt.result == "spilled":
+            call.note.append(f"spilled={attempt.reason}")
+            return
+        call.note.append(f"escalated={attempt.result}")
+        response = attempt.response if attempt.answer is None else exchange_body(call, attempt.answer, route)
+        if self.capture.enabled:
+            self.capture.add(
+                call.logged(
+                    tier="specialist",
+                    status=_FAILED.get(attempt.result, 200),
+                    latency_seconds=attempt.latency_seconds,
+                    response=response,
+                    specialist=route.spec.name,
+                    revision=revision.name,
+                )
+            )
+        call.escalated_from = call.id
+        call.escalation_reason = f"{attempt.result}: {attempt.reason}" if attempt.reason else attempt.result
+        call.id += "-llm"
+
+    # --- the LLM ---
+
+    async def _llm(self, exchange: Exchange, call: Call) -> Outcome:
+        captures = self._captures(call)
+        keep = self.capture.body_limit * SSE_FACTOR if captures or self._shadows(call) else 0
+        try:
+            outcome = await llm.pass_on(self.client, exchange, call, keep, self.clock)
+        except BaseException:
+            if captures:  # the caller left: it must still be seen that the call was made
+                self._log_llm(call, 499, self.clock() - call.started, None, None, False, False)
+            raise
+        self._count_llm(call, outcome)
+        if captures:
+            self._log_llm(
+                call,
+                outcome.status,
+                outcome.latency_seconds,
+                outcome.response,
+                outcome.encoding,
+                outcome.streamed,
+                outcome.cut,
+            )
+        return outcome
+
+    def _log_llm(
+        self,
+        call: Call,
+        status: int,
+        seconds: float,
+        response: bytes | None,
+        encoding: bytes | None,
+        streamed: bool,
+        cut: bool,
+    ) -> None:
+        self.capture.add(
+            call.logged(
+                tier="llm",
+                status=status,
+                latency_seconds=seconds,
+                response=response,
+                encoding=encoding,
+                streamed=streamed,
+                cut=cut,
+                escalated_from=call.escalated_from,
+                escalation_reason=call.escalation_reason,
+            )
+        )
+
+    def _captures(self, call: Call) -> bool:
+        if not self.capture.enabled or call.api is None:
+            return False
+        percent = call.table.spec.capture.sample_percent
+        return percent >= 100 or call.escalated_from is not None or sampled("capture/", call.conversation, percent)
+
+    def _shadows(self, call: Call) -> bool:
+        return any("arm=llm" in note for note in call.note)
+
+    async def _models(self, exchange: Exchange, call: Call) -> None:
+        """The LLM's models and the specialists by name."""
+        table = call.table
+        name = call.http.path[len(MODELS) :].strip(b"/").decode("latin-1")
+        if name:
+            if name not in table.by_name:
+                await self._llm(exchange, call)
+                return
+            exchange.send(200, [JSON, call.route_header("specialist")], orjson.dumps(_model(name)))
+            return
+        answer = Collect(MODELS_BYTES)
+        seconds = table.llm.spec.timeout_seconds
+        try:
+            payload = llm.request_bytes(table.llm, call)
+            await self.client.send(table.llm.origin, payload, answer, Timeouts(llm.CONNECT_SECONDS, seconds, seconds))
+        except UpstreamError as error:
+            raise llm.explain(error, str(table.llm.origin), False, self.client.max_connections) from error
+        body = with_specialists(answer, table)
+        drop = frozenset((b"content-length", b"content-encoding") if body is not None else (b"content-length",))
+        headers = [*end_to_end(answer.headers, drop), call.route_header("llm")]
+        exchange.send(answer.status, headers, answer.body() if body is None else body)
+
+    # --- counting ---
+
+    def _count_attempt(self, call: Call, route: CompiledRoute, revision: Revision, attempt: Attempt) -> None:
+        counter = self.counters.arm(route.spec.name, revision.name)
+        if attempt.result == "spilled":
+            counter.spilled += 1
+            return
+        failed = attempt.result != "served"
+        self.counters.judge(route.spec.name, revision.name, call.conversation, failed=failed)
+        counter.latency.observe(attempt.latency_seconds)
+        if attempt.answer is not None:
+            counter.input_tokens += attempt.answer.input_tokens
+            counter.output_tokens += attempt.answer.output_tokens
+        if attempt.result == "served":
+            counter.served += 1
+        elif attempt.result == "invalid":
+            counter.invalid += 1
+        elif attempt.result == "low_confidence":
+            counter.low_confidence += 1
+        else:
+            counter.errors += 1
+        if failed:
+            self.counters.tiers["specialist"].errors += 1
+
+    def _count_llm_arm(self, call: Call, route: CompiledRoute, outcome: Outcome) -> None:
+        counter = self.counters.arm(route.spec.name, LLM)
+        self.counters.judge(route.spec.name, LLM, call.conversation, failed=outcome.failed)
+        counter.latency.observe(outcome.latency_seconds)
+        counter.input_tokens += outcome.input_tokens
+        counter.output_tokens += outcome.output_tokens
+        if outcome.failed:
+            counter.errors += 1
+            return
+        counter.served += 1
+
+    def _count_llm(self, call: Call, outcome: Outcome) -> None:
+        tier = self.counters.tiers["llm"]
+        tier.calls += 1
+        tier.input_tokens += outcome.input_tokens
+        tier.output_tokens += outcome.output_tokens
+        tier.latency.observe(self.clock() - call.started)
+        if outcome.failed:
+            tier.errors += 1
+
+    # --- shadow ---
+
+    def _offer_shadow(
+        self, call: Call, route: CompiledRoute, arm: Arm, response: bytes, encoding: bytes | None, *, streamed: bool
+    ) -> None:
+        candidate = route.spec.candidate
+        if candidate is None or arm == "candidate" or call.request is None:
+            return
+        if shadow.wanted(route, call.conversation):
+            self.shadows.offer(shadow.Replay(call.table, route, candidate, call.request, response, encoding, streamed))
+
+
+def exchange_body(call: Call, answer: answers.Answer, route: CompiledRoute) -> bytes:
+    """A specialist's answer as the object that a call without streaming returns."""
+    assert call.request is not None
+    model = str(call.request.get("model") or route.spec.name)
+    return answers.completion(answer, call_id=call.id, created=int(call.time), model=model)
+
+
+def with_specialists(answer: Collect, table: Table) -> bytes | None:
+    """The LLM's list of models with the specialists added; None where it is no such list."""
+    body = decode(answer.body(), answer.header(b"content-encoding"))
+    try:
+        content = orjson.loads(body or b"")
+    except orjson.JSONDecodeError:
+        return None
+    if answer.status != 200 or not isinstance(content, dict) or not isinstance(content.get("data"), list):
+        return None
+    content["data"] += [_model(name) for name in sorted(table.by_name)]
+    return orjson.dumps(content)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "slmfleet"}
+
+
+def _note(chosen: Chosen) -> list[str]:
+    note = [f"specialist={safe(chosen.route.spec.name)}"] if chosen.route is not None else []
+    note.append(f"rule={chosen.rule}")
+    if chosen.score is not None:
+        note.append(f"score={chosen.score:.3f}")
+    if chosen.detail:
+        note.append(f"detail={safe(chosen.detail)}")
+    return note

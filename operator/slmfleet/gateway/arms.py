@@ -1,0 +1,62 @@
+"""Which arm of a rollout a conversation is in. Pure: the same conversation, salt and weight give the same arm.
+
+The unit is the conversation, so a tool loop never changes models half way. Growing the weight only ever moves
+conversations towards the candidate, shrinking it only back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Literal
+
+import orjson
+
+from slmfleet.wire.routes import Revision, SpecialistRoute
+
+Arm = Literal["candidate", "stable", "llm"]
+LLM = "llm"
+
+
+def bucket(salt: str, conversation: str) -> float:
+    """Where a conversation stands, in [0, 100) by hundredths of a percent."""
+    return int.from_bytes(sha256((salt + conversation).encode()).digest()) % 10_000 / 100
+
+
+def choose(route: SpecialistRoute, conversation: str) -> tuple[Arm, Revision | None]:
+    """The arm of a conversation, and the revision that answers it (None: the LLM)."""
+    if route.candidate is not None and bucket(route.salt, conversation) < route.weight_percent:
+        return "candidate", route.candidate
+    if route.stable is not None:
+        return "stable", route.stable
+    return "llm", None
+
+
+def sampled(salt: str, conversation: str, percent: float) -> bool:
+    """Whether a conversation is in a sample of `percent`; independent of its arm by the salt."""
+    return bucket(salt, conversation) < percent
+
+
+def conversation_of(header: bytes | None, request: Mapping[str, Any] | None) -> str:
+    """A conversation's id: the caller's header, or a hash of its first system and user messages."""
+    if header:
+        return header.decode("utf-8", "replace")[:512]
+    if request is None:
+        return ""
+    return "h:" + sha256(orjson.dumps(_opening(request))).hexdigest()[:32]
+
+
+def _opening(request: Mapping[str, Any]) -> Any:
+    messages = request.get("messages")
+    if not isinstance(messages, list):
+        return request.get("input", request.get("prompt"))
+    first: dict[str, Any] = {}
+    for message in messages:
+        if not isinstance(message, dict):
+            continue
+        role = "system" if message.get("role") == "developer" else message.get("role")
+        if role in ("system", "user") and role not in first:
+            first[role] = message.get("content")
+        if len(first) == 2 or role == "user":
+            break
+    return [first.get("system"), first.get("user")]

@@ -1,0 +1,98 @@
+"""One call's facts, gathered once at its start and carried along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from slmfleet.gateway.arms import conversation_of
+from slmfleet.gateway.exchange import Header, Request
+from slmfleet.gateway.records import ORIGIN_HEADERS, Logged
+from slmfleet.gateway.table import Table
+
+ROUTE_HEADER = b"x-slmfleet-route"
+APIS = {
+    b"/v1/chat/completions": "chat.completions",
+    b"/v1/completions": "completions",
+    b"/v1/responses": "responses",
+    b"/v1/embeddings": "embeddings",
+}
+
+
+@dataclass(slots=True)
+class Call:
+    """`started` is monotonic, `time` is seconds since the epoch; `request` is None for a body that is none."""
+
+    id: str
+    api: str | None
+    http: Request
+    table: Table
+    request: dict[str, Any] | None
+    conversation: str
+    started: float
+    time: float
+    note: list[str] = field(default_factory=list)
+    escalated_from: str | None = None
+    escalation_reason: str | None = None
+
+    def route_header(self, tier: str) -> Header:
+        """Why this call went where it went."""
+        return ROUTE_HEADER, "; ".join([f"tier={tier}", *self.note]).encode("ascii", "replace")
+
+    def logged(self, *, tier: str, status: int, latency_seconds: float, response: bytes | None, **more: Any) -> Logged:
+        """This call with an answer, for the log."""
+        lookup = self.http.lookup
+        key = next((lookup[name] for name in ORIGIN_HEADERS if name in lookup), None)
+        return Logged(
+            **{
+                "id": self.id,
+                "time": self.time,
+                "conversation": self.conversation,
+                "api": self.api or "",
+                "status": status,
+                "latency_seconds": latency_seconds,
+                "tier": tier,
+                "request": self.http.body,
+                "response": response,
+                "key": key,
+                "peer": self.http.peer,
+                **more,
+            }
+        )
+
+
+class Calls:
+    """Makes calls out of requests."""
+
+    def __init__(self, instance: str, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._instance = instance
+        self._clock = clock
+        self._wall = wall
+        self._count = 0
+
+    def begin(self, http: Request, table: Table) -> Call:
+        """Parse what is needed to decide, once."""
+        self._count += 1
+        api = APIS.get(http.path) if http.method == b"POST" else None
+        request = _parse(http.body) if api is not None else None
+        conversation = ""
+        if api is not None:
+            conversation = conversation_of(http.lookup.get(table.conversation_header), request)
+        number = f"{self._instance}-{self._count:x}"
+        return Call(number, api, http, table, request, conversation or number, self._clock(), self._wall())
+
+
+def _parse(body: bytes) -> dict[str, Any] | None:
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def safe(value: str) -> str:
+    """A name as it may stand in the route header."""
+    return "".join(c if c.isalnum() or c in "-_./:" else "_" for c in value)[:128]

@@ -1,0 +1,77 @@
+"""Whether an answer has its declared format. Compiled once per route table, then one call per answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from jsonschema import validators
+from jsonschema.exceptions import SchemaError
+from referencing import Registry
+
+from slmfleet.wire.routes import OutputFormat
+
+Check = Callable[[str], str | None]
+"""Answer's text to None, or to the reason why it is not valid."""
+
+
+def compile_check(output: OutputFormat) -> Check:
+    """The check of a declared format. Raises ValueError for a schema that is none."""
+    if output.type == "json":
+        return _json_check(output.json_schema)
+    if output.type == "label":
+        return _label_check(frozenset(output.labels or ()))
+    return _text_check
+
+
+def canonical(output: OutputFormat, text: str) -> Any:
+    """What two answers are compared by: the parsed object, the bare label, or the text with its white space folded.
+
+    Raises ValueError for an answer that is not in the format.
+    """
+    if output.type == "json":
+        return orjson.loads(text)
+    if output.type == "label":
+        return text.strip()
+    return " ".join(text.split()).casefold()
+
+
+def _json_check(schema: dict[str, Any] | None) -> Check:
+    # A registry of its own: without one, jsonschema fetches remote references over the network.
+    validator: Any = None
+    if schema is not None:
+        kind = validators.validator_for(schema, default=validators.Draft202012Validator)
+        try:
+            kind.check_schema(schema)
+        except SchemaError as error:
+            raise ValueError(f"not a JSON schema: {error.message[:200]}") from error
+        validator = kind(schema, registry=Registry())
+
+    def check(text: str) -> str | None:
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return "not JSON"
+        if not isinstance(value, dict):
+            return "not a JSON object"
+        try:
+            return None if validator is None or validator.is_valid(value) else "does not fit its schema"
+        except Exception as error:
+            return f"its schema cannot be applied ({type(error).__name__})"
+
+    return check
+
+
+def _label_check(labels: frozenset[str]) -> Check:
+    def check(text: str) -> str | None:
+        label = text.strip()
+        if not label:
+            return "empty"
+        return None if not labels or label in labels else "not one of the labels"
+
+    return check
+
+
+def _text_check(text: str) -> str | None:
+    return None if text.strip() else "empty"

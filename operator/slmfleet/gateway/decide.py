@@ -1,0 +1,109 @@
+"""Who owns a call, cheapest question first: its model's name, its exact frame, the classifier; else nobody does.
+
+Nobody means the LLM. A call that asks for something a specialist cannot give (tools, several choices, images, …)
+stays with the LLM before anything is classified.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from slmfleet.gateway.log import log
+from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
+
+Rule = Literal["explicit", "fingerprint", "classifier", "abstain", "unsupported", "unserved", "none"]
+
+_UNSUPPORTED = (
+    "tools",
+    "functions",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "audio",
+    "prediction",
+    "web_search_options",
+)
+_ROLES = ("system", "developer", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The owner of a call, if any, and how that was found."""
+
+    route: CompiledRoute | None
+    rule: Rule
+    score: float | None = None
+    detail: str | None = None
+
+
+NOBODY = Chosen(None, "none")
+
+
+def decide(table: Table, request: dict[str, Any] | None, fingerprint: Fingerprint | None) -> Chosen:
+    """Who owns this chat call."""
+    if request is None or not table.by_name:
+        return NOBODY
+    explicit = table.by_name.get(str(request.get("model")))
+    reason = unsupported(request)
+    if reason is not None:
+        return Chosen(None, "unsupported", detail=reason)
+    if explicit is not None:
+        return _fitting(Chosen(explicit, "explicit"), request)
+    if fingerprint is not None and table.by_fingerprint:
+        route = table.by_fingerprint.get(fingerprint(request))
+        if route is not None:
+            return _fitting(Chosen(route, "fingerprint"), request)
+    return _classified(table, request)
+
+
+def unsupported(request: dict[str, Any]) -> str | None:
+    """What this call asks for that no specialist gives, or None."""
+    messages = request.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return "messages"
+    for field in _UNSUPPORTED:
+        if request.get(field):
+            return field
+    if request.get("n") not in (None, 1):
+        return "n"
+    if request.get("modalities") not in (None, ["text"]):
+        return "modalities"
+    return None if all(_is_text(message) for message in messages) else "content"
+
+
+def _classified(table: Table, request: dict[str, Any]) -> Chosen:
+    if table.classifier is None:
+        return Chosen(None, "abstain")
+    try:
+        decision = table.classifier.classify(request)
+    except Exception as error:
+        log("error", "ClassifierFailed", error=type(error).__name__)
+        return Chosen(None, "abstain", detail="classifier failed")
+    if decision.label is None:
+        return Chosen(None, "abstain", decision.score, decision.runner_up)
+    route = table.by_cluster.get(decision.label)
+    if route is None:
+        return Chosen(None, "unserved", decision.score, decision.label)
+    return _fitting(Chosen(route, "classifier", decision.score), request)
+
+
+def _fitting(chosen: Chosen, request: dict[str, Any]) -> Chosen:
+    """A call that demands JSON is not for a specialist that answers otherwise."""
+    wanted = request.get("response_format")
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    route = chosen.route
+    if kind in (None, "text") or (route is not None and route.spec.output.type == "json"):
+        return chosen
+    return Chosen(None, "unsupported", chosen.score, "response_format")
+
+
+def _is_text(message: Any) -> bool:
+    if not isinstance(message, dict) or message.get("role") not in _ROLES or message.get("tool_calls"):
+        return False
+    content = message.get("content")
+    if isinstance(content, str):
+        return True
+    return isinstance(content, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in content
+    )

@@ -1,0 +1,150 @@
+"""What a caller is told when a call fails, in OpenAI's shape. Every message says what, where and what to do."""
+
+from __future__ import annotations
+
+import orjson
+
+REASONS = {
+    100: b"Continue", 200: b"OK", 201: b"Created", 202: b"Accepted", 204: b"No Content", 206: b"Partial Content",
+    301: b"Moved Permanently", 302: b"Found", 304: b"Not Modified", 307: b"Temporary Redirect",
+    308: b"Permanent Redirect", 400: b"Bad Request", 401: b"Unauthorized", 402: b"Payment Required",
+    403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 408: b"Request Timeout", 409: b"Conflict",
+    413: b"Content Too Large", 415: b"Unsupported Media Type", 417: b"Expectation Failed",
+    422: b"Unprocessable Content", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway", 503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+}  # fmt: skip
+
+
+class ApiError(Exception):
+    """An answer that is an error of our own."""
+
+    def __init__(self, status: int, message: str, kind: str, code: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.code = code
+        self.param = param
+
+    def body(self) -> bytes:
+        """`{"error": {message, type, param, code}}`."""
+        return orjson.dumps(
+            {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+        )
+
+    def event(self) -> bytes:
+        """The same as a server-sent event, for a stream that has begun."""
+        return b"data: " + self.body() + b"\n\n"
+
+
+def bad_request(message: str, code: str = "bad_request") -> ApiError:
+    """400: the request itself cannot be read."""
+    return ApiError(400, message, "invalid_request_error", code)
+
+
+def head_too_large(limit: int) -> ApiError:
+    """431."""
+    return ApiError(
+        431,
+        f"The request's headers exceed this gateway's limit of {limit} bytes. Send fewer or smaller headers.",
+        "invalid_request_error",
+        "headers_too_large",
+    )
+
+
+def body_too_large(limit: int) -> ApiError:
+    """413."""
+    return ApiError(
+        413,
+        f"The request's body exceeds this gateway's limit of {limit} bytes. Send a smaller body.",
+        "invalid_request_error",
+        "body_too_large",
+    )
+
+
+def expectation_failed(value: str) -> ApiError:
+    """417."""
+    return ApiError(
+        417,
+        f"Expect: {value} is not understood here; only 100-continue is.",
+        "invalid_request_error",
+        "expectation_failed",
+    )
+
+
+def request_timeout() -> ApiError:
+    """408: the caller is too slow in sending its request."""
+    return ApiError(
+        408, "The request did not arrive in time. Send it again.", "invalid_request_error", "request_timeout"
+    )
+
+
+def not_found(path: str) -> ApiError:
+    """404."""
+    return ApiError(
+        404,
+        f"No such path: {path[:200]}. This gateway serves the OpenAI API under /v1.",
+        "invalid_request_error",
+        "unknown_url",
+    )
+
+
+def no_table() -> ApiError:
+    """503: nothing to route by yet."""
+    return ApiError(
+        503,
+        "This gateway has no route table yet. Try again shortly; if it stays, look at the Router's conditions.",
+        "server_error",
+        "no_route_table",
+    )
+
+
+def shutting_down() -> ApiError:
+    """503: the drain ran out of time."""
+    return ApiError(503, "This gateway is shutting down. Send the call again.", "server_error", "shutting_down")
+
+
+def internal() -> ApiError:
+    """500: a mistake of ours; details are in the log, never in the answer."""
+    return ApiError(500, "The gateway failed on this call. Its log has the details.", "server_error", "internal_error")
+
+
+def llm_unreachable(where: str, detail: str) -> ApiError:
+    """502."""
+    return ApiError(
+        502,
+        f"The LLM at {where} could not be reached: {detail}. Check that it is up and the Router's spec.llm.url.",
+        "upstream_error",
+        "upstream_unreachable",
+    )
+
+
+def llm_timeout(where: str, detail: str) -> ApiError:
+    """504."""
+    return ApiError(
+        504,
+        f"The LLM at {where} did not answer in time: {detail}. Try again, or raise the Router's timeout.",
+        "upstream_error",
+        "upstream_timeout",
+    )
+
+
+def llm_busy(where: str, limit: int) -> ApiError:
+    """503: our own bound on connections."""
+    return ApiError(
+        503,
+        f"All {limit} connections to the LLM at {where} are in use. Try again, or run more gateway replicas.",
+        "upstream_error",
+        "upstream_busy",
+    )
+
+
+def llm_broken(where: str, detail: str) -> ApiError:
+    """502: an answer that began and did not end."""
+    return ApiError(
+        502,
+        f"The LLM at {where} broke off its answer: {detail}. Send the call again.",
+        "upstream_error",
+        "upstream_broken",
+    )

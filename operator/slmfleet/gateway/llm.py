@@ -1,0 +1,147 @@
+"""The last tier: pass a call on to the LLM as it came, and its answer back as it comes.
+
+Only Authorization (where the Router has its own key), Host and hop-by-hop headers change, and `model` where the Router
+aliases it; then exactly those bytes of the body.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from slmfleet.gateway import errors
+from slmfleet.gateway.bodies import decode, token_counts
+from slmfleet.gateway.call import Call
+from slmfleet.gateway.errors import ApiError
+from slmfleet.gateway.exchange import Exchange
+from slmfleet.gateway.relay import Relay, end_to_end
+from slmfleet.gateway.table import Llm
+from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
+
+CONNECT_SECONDS = 5.0
+STREAM_FACTOR = 10.0
+_OURS = frozenset((b"host", b"content-length", b"expect"))
+_OURS_WITH_KEY = _OURS | {b"authorization"}
+_MODEL = re.compile(rb'("model"\s*:\s*)("(?:[^"\\]|\\.)*")')
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
+_ALIASED = ("chat.completions", "completions", "responses")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the LLM answered. `response` is what was kept for the log; `error` is ours, if the answer is."""
+
+    status: int
+    latency_seconds: float
+    response: bytes | None
+    encoding: bytes | None
+    streamed: bool
+    cut: bool
+    input_tokens: int
+    output_tokens: int
+    error: ApiError | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.status >= 500
+
+
+async def pass_on(client: Client, exchange: Exchange, call: Call, keep: int, clock: Callable[[], float]) -> Outcome:
+    """Answer a call with the LLM. The caller has its answer (or an error) when this returns."""
+    llm = call.table.llm
+    relay = Relay(exchange, [call.route_header("llm")], keep)
+    timeouts = Timeouts(CONNECT_SECONDS, llm.spec.timeout_seconds, llm.spec.timeout_seconds * STREAM_FACTOR)
+    begun = clock()
+    try:
+        payload = request_bytes(llm, call)
+        await client.send(llm.origin, payload, relay, timeouts, no_body=call.http.method == b"HEAD")
+        relay.end()
+    except UpstreamError as error:
+        failure = explain(error, str(llm.origin), exchange.started, client.max_connections)
+        exchange.fail(failure, [call.route_header("llm")])
+        return Outcome(failure.status, clock() - begun, failure.body(), None, False, False, 0, 0, failure)
+    inputs, outputs = token_counts(_readable_tail(relay))
+    return Outcome(
+        relay.status,
+        clock() - begun,
+        relay.kept() if keep else None,
+        relay.encoding,
+        relay.event_stream,
+        relay.cut,
+        inputs,
+        outputs,
+    )
+
+
+def request_bytes(llm: Llm, call: Call) -> bytes:
+    """The whole request for the LLM."""
+    http = call.http
+    body = http.body
+    if llm.spec.model is not None and call.request is not None and call.api in _ALIASED:
+        body = with_model(body, call.request, llm.spec.model)
+    parts = [b"%b %b%b HTTP/1.1\r\nhost: %b\r\n" % (http.method, llm.base, http.target[3:], llm.origin.host_header)]
+    kept = end_to_end(http.headers, _OURS if llm.authorization is None else _OURS_WITH_KEY)
+    parts += [b"%b: %b\r\n" % header for header in kept]
+    if llm.authorization is not None:
+        parts.append(b"authorization: %b\r\n" % llm.authorization)
+    if body or http.method in (b"POST", b"PUT", b"PATCH"):
+        parts.append(b"content-length: %d\r\n" % len(body))
+    parts.append(b"\r\n")
+    parts.append(body)
+    return b"".join(parts)
+
+
+def with_model(body: bytes, request: dict[str, Any], model: str) -> bytes:
+    """The body with its top-level `model` replaced, every other byte as it was."""
+    if request.get("model") == model:
+        return body
+    span = _model_span(body)
+    if span is None:
+        return orjson.dumps({**request, "model": model})
+    return body[: span[0]] + orjson.dumps(model) + body[span[1] :]
+
+
+def explain(error: UpstreamError, where: str, started: bool, limit: int) -> ApiError:
+    """What the caller is told of an LLM that failed."""
+    if started:
+        return errors.llm_broken(where, error.detail)
+    if error.stage == "timeout":
+        return errors.llm_timeout(where, error.detail)
+    if error.stage == "busy":
+        return errors.llm_busy(where, limit)
+    if error.stage == "connect":
+        return errors.llm_unreachable(where, error.detail)
+    return errors.llm_broken(where, error.detail)
+
+
+def _model_span(body: bytes) -> tuple[int, int] | None:
+    found = [match.span(2) for match in _MODEL.finditer(body)]
+    if not found:
+        return None
+    return found[0] if len(found) == 1 and body.count(b'"model"') == 1 else _top_level_span(body)
+
+
+def _top_level_span(body: bytes) -> tuple[int, int] | None:
+    """Where the top-level `model` stands, if `model` is a key elsewhere too. The last one counts, as for a parser."""
+    depth, span = 0, None
+    for match in _TOKEN.finditer(body):
+        token = match.group()
+        if token in b"{[":
+            depth += 1
+        elif token in b"}]":
+            depth -= 1
+        elif depth == 1 and token == b'"model"' and (key := _MODEL.match(body, match.start())):
+            span = key.span(2)
+    return span
+
+
+def _readable_tail(relay: Relay) -> bytes:
+    if relay.encoding is None:
+        return relay.tail
+    if len(relay.tail) < 8192 and not relay.cut:
+        return (decode(relay.tail, relay.encoding) or b"")[-8192:]
+    return b""

@@ -1,0 +1,148 @@
+"""Two ends for an upstream's answer: straight on to the caller, or collected in memory.
+
+A JSON answer of known and moderate length is held until it is whole: one write instead of two, and an upstream that
+breaks off becomes a clean 502. Everything else is passed on as it arrives, with back-pressure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slmfleet.gateway.exchange import Exchange, Flow
+from slmfleet.gateway.upstream import Header
+
+HOLD_BYTES = 4 << 20
+TAIL_BYTES = 8192
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+
+
+def end_to_end(headers: Sequence[Header], drop: frozenset[bytes]) -> list[Header]:
+    """Headers without hop-by-hop ones, those named in Connection, and `drop` (lower case)."""
+    named: set[bytes] = set()
+    for name, value in headers:
+        if len(name) == 10 and name.lower() == b"connection":
+            named.update(token.strip() for token in value.lower().split(b","))
+    kept = []
+    for header in headers:
+        lower = header[0].lower()
+        if lower not in HOP_BY_HOP and lower not in drop and lower not in named:
+            kept.append(header)
+    return kept
+
+
+class Collect:
+    """An answer in memory, up to a limit; what is over it is not kept."""
+
+    __slots__ = ("_pieces", "_size", "headers", "limit", "status")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.status = 0
+        self.headers: list[Header] = []
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def on_head(self, status: int, headers: list[Header], length: int | None, flow: Flow) -> None:
+        self.status, self.headers = status, headers
+
+    def on_data(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= self.limit:
+            self._pieces.append(data)
+
+    @property
+    def overflowed(self) -> bool:
+        return self._size > self.limit
+
+    def body(self) -> bytes:
+        return b"".join(self._pieces)
+
+    def header(self, name: bytes) -> bytes | None:
+        """A header's value; `name` in lower case."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
+class Relay:
+    """An answer on its way to the caller, with a copy (up to `keep` bytes) for the log and its tail for the counts."""
+
+    __slots__ = (
+        "_exchange", "_extra", "_held", "_keep", "_kept", "_length", "_out", "_size",
+        "cut", "encoding", "event_stream", "status", "tail",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, extra: list[Header], keep: int) -> None:
+        self._exchange = exchange
+        self._extra = extra
+        self._keep = keep
+        self._kept: list[bytes] = []
+        self._held: list[bytes] | None = None
+        self._out: list[Header] = []
+        self._length: int | None = None
+        self._size = 0
+        self.status = 0
+        self.encoding: bytes | None = None
+        self.event_stream = False
+        self.cut = False
+        self.tail = b""
+
+    def on_head(self, status: int, headers: list[Header], length: int | None, flow: Flow) -> None:
+        self.status = status
+        kind = b""
+        for name, value in headers:
+            lower = name.lower()
+            if lower == b"content-type":
+                kind = value.lower()
+            elif lower == b"content-encoding":
+                self.encoding = value
+        self._out = end_to_end(headers, frozenset((b"content-length",))) + self._extra
+        self._length = length
+        if length is not None and length <= HOLD_BYTES and kind.startswith(b"application/json"):
+            self._held = []
+            return
+        self.event_stream = kind.startswith(b"text/event-stream")
+        self._exchange.flow = flow
+        self._exchange.events = self.event_stream and length is None
+        if status in (204, 304) or self._exchange.request.method == b"HEAD":
+            self._held = []
+            return
+        self._exchange.start(status, self._out, length)
+
+    def on_data(self, data: bytes) -> None:
+        self._size += len(data)
+        self.tail = data if len(data) >= TAIL_BYTES else (self.tail + data)[-TAIL_BYTES:]
+        if self._size <= self._keep:
+            self._kept.append(data)
+        else:
+            self.cut = True
+        if self._held is not None:
+            self._held.append(data)
+            return
+        self._exchange.write(data)
+
+    def end(self) -> None:
+        """The answer is whole. Its connection may already serve another call, so nothing may hold it back now."""
+        self._exchange.flow = None
+        if self._held is None:
+            self._exchange.finish()
+            return
+        body = b"".join(self._held)
+        if self._exchange.request.method == b"HEAD" or self.status in (204, 304):
+            self._exchange.start(self.status, self._out, self._length if self.status != 204 else None)
+            self._exchange.finished = True
+            return
+        self._exchange.send(self.status, self._out, body)
+
+    def kept(self) -> bytes:
+        return b"".join(self._kept)

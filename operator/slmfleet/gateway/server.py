@@ -1,0 +1,185 @@
+"""The process: listeners, table watcher, capture; and its end, which loses nothing.
+
+On SIGTERM health and readiness turn 503 and answers carry `Connection: close`, but the port stays open, since callers
+learn of it late. It closes when no call has been in flight for a moment, or at half of the drain time; what is still
+in flight then may go on to the drain's end. Last, the log is flushed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slmfleet.gateway.admin import Admin, registry
+from slmfleet.gateway.app import App
+from slmfleet.gateway.call import Calls
+from slmfleet.gateway.capture import Capture
+from slmfleet.gateway.counters import Counters
+from slmfleet.gateway.exchange import Limits
+from slmfleet.gateway.log import log
+from slmfleet.gateway.protocol import Connection, Handler, Server
+from slmfleet.gateway.shadow import Shadow
+from slmfleet.gateway.specialist import Specialists
+from slmfleet.gateway.table import Fingerprint, LoadClassifier
+from slmfleet.gateway.upstream import Client
+from slmfleet.gateway.watch import Watcher
+
+SWEEP_SECONDS = 5.0
+QUIET_SECONDS = 0.5
+FLUSH_SECONDS = 5.0
+BACKLOG = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    table: Path
+    listen: str = "0.0.0.0:8080"
+    admin: str = "0.0.0.0:9090"
+    store: Path | None = None
+    origin_key: bytes | None = None
+    drain_seconds: float = 20.0
+    capture_buffer_bytes: int = 64 << 20
+    limits: Limits = field(default_factory=Limits)
+
+
+class Gateway:
+    """One gateway process, put together. Tests run it inside their own loop."""
+
+    def __init__(
+        self, options: Options, *, load: LoadClassifier | None = None, fingerprint: Fingerprint | None = None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        instance = f"{socket.gethostname()[:40]}-{os.getpid():x}-{secrets.token_hex(4)}"
+        self.options = options
+        self.counters = Counters(instance, time.monotonic)
+        self.client = Client(loop)
+        specialists = Specialists(self.client, self.counters, time.monotonic, random.Random())
+        self.capture = Capture(
+            options.store,
+            instance,
+            options.origin_key or secrets.token_bytes(32),
+            options.capture_buffer_bytes,
+            self.counters.capture,
+        )
+        self.app = App(
+            client=self.client,
+            counters=self.counters,
+            specialists=specialists,
+            shadows=Shadow(specialists, self.counters),
+            capture=self.capture,
+            calls=Calls(instance, time.monotonic, time.time),
+            clock=time.monotonic,
+            fingerprint=fingerprint,
+        )
+        self.watcher = Watcher(options.table, options.store, load, self.app.swap, self._table_problem)
+        self.public = Server(self.app, options.limits, loop)
+        admin: Handler = Admin(self.app, lambda: self.public.draining, registry(self.counters))
+        self.admin = Server(admin, options.limits, loop)
+        self._listeners: list[asyncio.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Listen and follow the table. A table that is there already is in use when this returns."""
+        await self.watcher.look()
+        self.app.shadows.start()
+        self._listeners = [
+            await listen(self.public, self.options.listen),
+            await listen(self.admin, self.options.admin),
+        ]
+        self._tasks = [asyncio.create_task(self.watcher.run()), asyncio.create_task(self._sweep())]
+        log("info", "Listening", listen=self.address, admin=self.admin_address, instance=self.counters.instance)
+
+    @property
+    def address(self) -> str:
+        return _address(self._listeners[0])
+
+    @property
+    def admin_address(self) -> str:
+        return _address(self._listeners[1])
+
+    async def drain(self) -> None:
+        """Finish what is in flight, close, flush the log."""
+        loop, begun = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+        deadline = begun + self.options.drain_seconds
+        self.public.draining = True
+        log("info", "Draining", in_flight=self.public.in_flight)
+        await _until(lambda: self._quiet(loop.time(), begun), begun + self.options.drain_seconds / 2)
+        self._listeners[0].close()
+        await _until(lambda: not self.public.in_flight, deadline)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Close everything now; the log is still flushed."""
+        cut = self.public.in_flight
+        for task in self._tasks:
+            task.cancel()
+        self.app.shadows.stop()
+        for listener in self._listeners:
+            listener.close()
+        self.public.draining = True
+        self.public.close()
+        await asyncio.sleep(0.05)  # let cancelled calls write their errors
+        self.admin.close()
+        self.client.close()
+        await asyncio.to_thread(self.capture.close, FLUSH_SECONDS)
+        capture = self.counters.capture
+        log("info", "Stopped", calls_cut=cut, records=capture.records, records_dropped=capture.dropped)
+
+    def _quiet(self, now: float, begun: float) -> bool:
+        return self.public.in_flight == 0 and now - max(self.public.last_activity, begun) >= QUIET_SECONDS
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.public.sweep()
+            self.admin.sweep()
+
+    def _table_problem(self, problem: str | None) -> None:
+        self.counters.table_problem = problem
+
+
+async def serve(options: Options, *, load: LoadClassifier | None, fingerprint: Fingerprint | None) -> None:
+    """Run until SIGTERM or SIGINT, then drain."""
+    gateway = Gateway(options, load=load, fingerprint=fingerprint)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await gateway.start()
+    await stopping.wait()
+    await gateway.drain()
+
+
+async def listen(server: Server, address: str) -> asyncio.Server:
+    """Open a listener on HOST:PORT. Raises OSError, or ValueError for an address that is none."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        raise ValueError(f"not HOST:PORT: {address!r}")
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(
+        lambda: Connection(server), host.strip("[]") or None, int(port), backlog=BACKLOG, reuse_address=True
+    )
+
+
+async def _until(done: Callable[[], bool], deadline: float) -> None:
+    clock = asyncio.get_running_loop().time
+    while clock() < deadline and not done():  # noqa: ASYNC110  (a poll, so that no call pays for the drain)
+        await asyncio.sleep(0.02)
+
+
+def _address(listener: asyncio.Server) -> str:
+    with contextlib.suppress(IndexError, OSError):
+        host, port = listener.sockets[0].getsockname()[:2]
+        return f"{host}:{port}"
+    return "closed"

@@ -1,0 +1,176 @@
+"""The first tier: one try of a specialist's revision on its pool. It answers, or says why the next tier must.
+
+Never raises for a failure of the specialist: that is a value, and the caller of the gateway never sees it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from slmfleet.gateway.answers import Answer
+from slmfleet.gateway.balance import Server, pick
+from slmfleet.gateway.counters import Counters, PoolCounter
+from slmfleet.gateway.relay import Collect
+from slmfleet.gateway.render import plain_messages
+from slmfleet.gateway.table import CompiledPool, CompiledRoute, Table
+from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
+from slmfleet.wire.routes import Revision
+
+CONNECT_SECONDS = 1.0
+ANSWER_BYTES = 4 << 20
+Result = Literal["served", "spilled", "error", "timeout", "invalid", "low_confidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How a try went. `reason` says why it did not serve; `answer` is there whenever the specialist said anything."""
+
+    result: Result
+    reason: str = ""
+    answer: Answer | None = None
+    latency_seconds: float = 0.0
+    response: bytes | None = None
+
+
+class Specialists:
+    """Tries revisions on their pools."""
+
+    def __init__(self, client: Client, counters: Counters, clock: Callable[[], float], rng: random.Random) -> None:
+        self._client = client
+        self._counters = counters
+        self._clock = clock
+        self._rng = rng
+
+    async def attempt(self, table: Table, route: CompiledRoute, revision: Revision, request: dict[str, Any]) -> Attempt:
+        """One try, within the route's timeout."""
+        pool = table.pools[revision.pool]
+        counter = self._counters.pool(revision.pool)
+        counter.arrivals += 1
+        now = self._clock()
+        server = pick(pool.placements, revision.adapter, pool.spec.max_in_flight, now, self._rng)
+        if isinstance(server, str):
+            counter.spilled += 1
+            return Attempt("spilled", server)
+        try:
+            payload = _payload(server, pool, route, revision, request)
+        except Exception as error:  # a template may raise for messages it does not like
+            return Attempt("error", f"chat template: {type(error).__name__}")
+        attempt = await self._ask(server, counter, payload, route)
+        if attempt.result == "spilled":
+            counter.spilled += 1
+        return attempt
+
+    async def _ask(self, server: Server, counter: PoolCounter, payload: bytes, route: CompiledRoute) -> Attempt:
+        begun = self._clock()
+        limit = route.spec.timeout_seconds
+        answer = Collect(ANSWER_BYTES)
+        counter.change(+1, begun)
+        server.in_flight += 1
+        try:
+            await self._client.send(server.origin, payload, answer, Timeouts(min(CONNECT_SECONDS, limit), limit, limit))
+        except UpstreamError as error:
+            server.failed(self._clock())
+            return Attempt("timeout" if error.stage == "timeout" else "error", error.stage, None, self._clock() - begun)
+        finally:
+            server.in_flight -= 1
+            counter.change(-1, self._clock())
+        seconds = self._clock() - begun
+        server.observe(seconds, self._clock())
+        return judge(answer, route, seconds)
+
+
+def judge(collected: Collect, route: CompiledRoute, seconds: float) -> Attempt:
+    """What a Triton answer is worth."""
+    body = collected.body()
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return Attempt("error", f"status {collected.status}, not JSON", None, seconds)
+    if collected.status != 200 or not isinstance(content, dict) or "error" in content:
+        reason = str(content.get("error", "")) if isinstance(content, dict) else ""
+        if reason.startswith("AdapterNotLoaded"):
+            return Attempt("spilled", "cold", None, seconds)
+        return Attempt("error", f"status {collected.status}", None, seconds, body)
+    answer = _answer(content, route)
+    if answer is None:
+        return Attempt("error", "no text_output", None, seconds, body)
+    problem = route.check(answer.text)
+    if problem is None and answer.finish_reason == "length" and route.spec.output.type != "text":
+        problem = "cut at max_tokens"
+    if problem is not None:
+        return Attempt("invalid", problem, answer, seconds)
+    if _unsure(content, route, answer):
+        return Attempt("low_confidence", "mean log-probability", answer, seconds)
+    return Attempt("served", "", answer, seconds)
+
+
+def token_limit(route: CompiledRoute, request: dict[str, Any]) -> int:
+    """The caller's own limit, at most the route's."""
+    wanted = request.get("max_completion_tokens") or request.get("max_tokens")
+    return min(wanted, route.spec.max_tokens) if isinstance(wanted, int) and wanted > 0 else route.spec.max_tokens
+
+
+def _payload(
+    server: Server, pool: CompiledPool, route: CompiledRoute, revision: Revision, request: dict[str, Any]
+) -> bytes:
+    sampling: dict[str, Any] = {
+        "lora_name": revision.adapter,
+        "max_tokens": token_limit(route, request),
+        "temperature": 0,
+    }
+    if request.get("stop"):
+        sampling["stop"] = request["stop"]
+    content = {
+        "text_input": pool.render(plain_messages(request["messages"])),
+        "stream": False,
+        "exclude_input_in_output": True,
+        "return_num_input_tokens": True,
+        "return_num_output_tokens": True,
+        "return_finish_reason": True,
+        "sampling_parameters": orjson.dumps(sampling).decode(),
+    }
+    if route.spec.min_logprob is not None:
+        content["return_cumulative_logprob"] = True
+    body = orjson.dumps(content)
+    head = (
+        f"POST /v2/models/{pool.spec.model}/generate HTTP/1.1\r\nhost: {server.origin.host_header.decode()}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _answer(content: dict[str, Any], route: CompiledRoute) -> Answer | None:
+    text, reason = _first(content.get("text_output")), _first(content.get("finish_reason"))
+    if not isinstance(text, str):
+        return None
+    return Answer(
+        text if route.spec.output.type == "text" else text.strip(),
+        reason if reason in ("stop", "length") else "stop",
+        _count(content.get("num_input_tokens")),
+        _count(content.get("num_output_tokens")),
+    )
+
+
+def _unsure(content: dict[str, Any], route: CompiledRoute, answer: Answer) -> bool:
+    """Our runtime gives the mean; vLLM's backend the sum, over the answer's tokens."""
+    floor = route.spec.min_logprob
+    mean, total = _first(content.get("mean_logprob")), _first(content.get("cumulative_logprob"))
+    if floor is None:
+        return False
+    if isinstance(mean, int | float):
+        return mean < floor
+    return isinstance(total, int | float) and total / max(answer.output_tokens, 1) < floor
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and value else value
+
+
+def _count(value: Any) -> int:
+    first = _first(value)
+    return first if isinstance(first, int) else 0

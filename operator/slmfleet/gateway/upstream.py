@@ -1,0 +1,352 @@
+"""The other side of HTTP/1.1: a small client for the LLM and the Triton servers.
+
+Its own, because the answer must go to the caller as it arrives, with no queue, no task and no copy between: the
+parser's callbacks call a `Sink`. Keep-alive connections are pooled by origin, with a bound; a reused connection that
+closed before the first byte of an answer is tried once more on a fresh one (the server's idle timeout won a race).
+No redirects, no cookies, no proxies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, Protocol, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+Header = tuple[bytes, bytes]
+IDLE_SECONDS = 30.0
+MAX_HEAD_BYTES = 262_144
+
+
+class UpstreamError(Exception):
+    """A call that got no whole answer. `stage`: connect, timeout, closed, protocol or busy."""
+
+    def __init__(self, stage: Literal["connect", "timeout", "closed", "protocol", "busy"], detail: str) -> None:
+        super().__init__(detail)
+        self.stage = stage
+        self.detail = detail
+
+
+class Sink(Protocol):
+    """Where an answer goes, piece by piece, inside the event loop. `flow` holds the answer back and lets it go on."""
+
+    def on_head(self, status: int, headers: list[Header], length: int | None, flow: UpstreamConnection) -> None: ...
+    def on_data(self, data: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A server: where its connections go."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def host_header(self) -> bytes:
+        """Host, with the port where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect, to the answer's first byte, to its last."""
+
+    connect: float
+    first_byte: float
+    total: float
+
+
+def parse_url(url: str) -> tuple[Origin, bytes]:
+    """An http(s) URL as origin and path (no trailing slash). Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"not an http(s) URL: {url[:200]!r}")
+    if parts.username or parts.query or parts.fragment:
+        raise ValueError(f"a URL here has no user, query or fragment: {url[:200]!r}")
+    tls = parts.scheme == "https"
+    return Origin(parts.hostname, parts.port or (443 if tls else 80), tls), parts.path.rstrip("/").encode()
+
+
+class Client:
+    """Connection pools by origin."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_connections: int = 1024) -> None:
+        self.loop = loop
+        self.max_connections = max_connections
+        self._idle: dict[Origin, deque[UpstreamConnection]] = {}
+        self._open: dict[Origin, int] = {}
+
+    async def send(
+        self, origin: Origin, payload: bytes, sink: Sink, timeouts: Timeouts, *, no_body: bool = False
+    ) -> None:
+        """Send one request's bytes and feed the answer to `sink`; returns when it is whole. Raises UpstreamError.
+
+        Cancelling this closes the connection. `no_body`: the answer has none whatever its head says (HEAD).
+        """
+        connection = self._reuse(origin)
+        if connection is not None:
+            try:
+                await connection.exchange(payload, sink, timeouts, no_body)
+                return
+            except UpstreamError as error:
+                if error.stage != "closed" or connection.answered:
+                    raise
+        connection = await self._connect(origin, timeouts.connect)
+        await connection.exchange(payload, sink, timeouts, no_body)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
+
+    def _reuse(self, origin: Origin) -> UpstreamConnection | None:
+        idle, now = self._idle.get(origin), self.loop.time()
+        while idle:
+            connection = idle.pop()
+            if connection.usable and now - connection.idle_since < IDLE_SECONDS:
+                self._prune(idle, now)
+                return connection
+            connection.close()
+        return None
+
+    def _prune(self, idle: deque[UpstreamConnection], now: float) -> None:
+        while idle and now - idle[0].idle_since >= IDLE_SECONDS:
+            idle.popleft().close()
+
+    async def _connect(self, origin: Origin, timeout: float) -> UpstreamConnection:
+        count = self._open.get(origin, 0)
+        if count >= self.max_connections:
+            raise UpstreamError("busy", f"all {self.max_connections} connections are in use")
+        self._open[origin] = count + 1
+        try:
+            async with asyncio.timeout(timeout):
+                _, connection = await self.loop.create_connection(
+                    lambda: UpstreamConnection(self, origin),
+                    origin.host,
+                    origin.port,
+                    ssl=_tls_context() if origin.tls else None,
+                )
+        except BaseException as error:
+            self._open[origin] -= 1
+            if isinstance(error, TimeoutError):
+                raise UpstreamError("connect", f"no connection within {timeout:g} s") from error
+            if isinstance(error, OSError):
+                raise UpstreamError("connect", _describe(error)) from error
+            raise
+        return connection
+
+    def released(self, connection: UpstreamConnection) -> None:
+        """A connection finished its exchange and may serve another."""
+        connection.idle_since = self.loop.time()
+        self._idle.setdefault(connection.origin, deque()).append(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """A connection closed."""
+        left = self._open.get(connection.origin, 1) - 1
+        idle = self._idle.get(connection.origin)
+        if idle is not None and connection in idle:
+            idle.remove(connection)
+        if left > 0:
+            self._open[connection.origin] = left
+            return
+        self._open.pop(connection.origin, None)
+        self._idle.pop(connection.origin, None)
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection; one exchange at a time."""
+
+    def __init__(self, client: Client, origin: Origin) -> None:
+        self.client = client
+        self.origin = origin
+        self.idle_since = 0.0
+        self.usable = True
+        self.answered = False
+        self._transport: asyncio.Transport | None = None
+        self._sink: Sink | None = None
+        self._done: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
+
+    async def exchange(self, payload: bytes, sink: Sink, timeouts: Timeouts, no_body: bool) -> None:
+        """One request and its answer."""
+        loop = self.client.loop
+        if self._transport is None or self._transport.is_closing():
+            raise UpstreamError("closed", "the connection closed while idle")
+        self._parser = httptools.HttpResponseParser(self)
+        self._sink, self._no_body, self.answered = sink, no_body, False
+        self._whole, self._status, self._head_bytes = False, 0, 0
+        self._headers: list[Header] = []
+        self._pieces: list[bytes] = []
+        self._deadline = loop.time() + timeouts.total
+        self._timeouts = timeouts
+        self._timer = loop.call_later(min(timeouts.first_byte, timeouts.total), self._on_timer)
+        self._done = loop.create_future()
+        self._transport.write(payload)
+        try:
+            await self._done
+        except BaseException:
+            self._abandon()
+            raise
+        finally:
+            self._timer.cancel()
+            self._sink = self._done = None
+        self._settle()
+
+    def pause(self) -> None:
+        """Hold the answer back (the caller reads slowly)."""
+        if self._transport is not None and not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Let the answer flow again."""
+        if self._transport is not None and self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self.usable = False
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- transport ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        peer = transport.get_extra_info("socket")
+        if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self.usable = False
+        self.client.lost(self)
+        if self._done is None or self._done.done():
+            return
+        if self.answered and self._until_close:
+            self._done.set_result(None)
+            return
+        self._fail("closed", "it closed the connection" if error is None else _describe(error))
+
+    def data_received(self, data: bytes) -> None:
+        if self._done is None or self._done.done():
+            self.close()  # bytes that nobody asked for
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._done.done():
+                self._flush()
+                self._fail("protocol", f"its answer is not valid HTTP/1.1: {error.__context__ or error}")
+            return
+        self._flush()
+        if self._whole and not self._done.done():
+            self._done.set_result(None)
+
+    # --- parser ---
+
+    def on_message_begin(self) -> None:
+        self._headers, self._head_bytes = [], 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError(f"headers of more than {MAX_HEAD_BYTES} bytes")
+        if not self.answered:
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._status = self._parser.get_status_code()
+        if self._status < 200:
+            return
+        self.answered = True
+        self._keep = self._parser.should_keep_alive()
+        length, chunked = _framing(self._headers)
+        bodiless = self._no_body or self._status in (204, 304)
+        self._until_close = not bodiless and length is None and not chunked
+        if self._sink is not None:
+            self._sink.on_head(self._status, self._headers, length, self)
+        if bodiless:
+            self._whole, self._keep = True, self._keep and not self._no_body
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._status >= 200:
+            self._whole = True
+
+    # --- inside ---
+
+    def _flush(self) -> None:
+        if self._pieces and self._sink is not None:
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces = []
+            self._sink.on_data(data)
+
+    def _on_timer(self) -> None:
+        now = self.client.loop.time()
+        if self.answered and now < self._deadline:
+            self._timer = self.client.loop.call_later(self._deadline - now, self._on_timer)
+            return
+        limit = self._timeouts.total if self.answered else min(self._timeouts.first_byte, self._timeouts.total)
+        self._fail("timeout", f"no {'end' if self.answered else 'answer'} within {limit:g} s")
+
+    def _fail(self, stage: Literal["timeout", "closed", "protocol"], detail: str) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(UpstreamError(stage, detail))
+
+    def _abandon(self) -> None:
+        self.usable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _settle(self) -> None:
+        if self._transport is None:
+            return
+        if not self._keep or self._until_close or self._transport.is_closing():
+            self.close()
+            return
+        self.resume()
+        self.client.released(self)
+
+
+def _framing(headers: list[Header]) -> tuple[int | None, bool]:
+    length, chunked = None, False
+    for name, value in headers:
+        lower = name.lower()
+        if lower == b"content-length":
+            length = int(value)
+        elif lower == b"transfer-encoding":
+            chunked = True
+    return (None if chunked else length), chunked
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"its name does not resolve ({error.strerror})"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({getattr(error, 'verify_message', '') or error.reason or error})"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return (getattr(error, "strerror", None) or type(error).__name__).lower()
+
+
+@lru_cache(maxsize=1)
+def _tls_context() -> ssl.SSLContext:
+    return ssl.create_default_context()

@@ -1,0 +1,95 @@
+"""TaskClusters: made of what discovery found, ranked against the base models."""
+
+from __future__ import annotations
+
+import orjson
+
+from slmfleet.api import conditions
+from slmfleet.api.base import OutputFormat
+from slmfleet.api.specialist import BaseLimits
+from slmfleet.api.taskcluster import Example, RankedBase
+from slmfleet.plan import select
+from slmfleet.plan.facts import BaseObject, ClusterObject, Plan, RouterObject, SpecialistObject
+from slmfleet.plan.names import labels, owner_reference
+from slmfleet.plan.pods import Object
+from slmfleet.wire.discovery import FoundCluster
+from slmfleet.wire.routes import OutputFormat as FoundFormat
+
+
+def ours(existing: ClusterObject | None, router: str) -> bool:
+    """A TaskCluster of another Router, or one that a person declared, is left alone."""
+    return existing is None or (existing.spec.router == router and existing.meta.managed)
+
+
+def cluster_object(router: RouterObject, found: FoundCluster) -> Object:
+    """The TaskCluster as discovery suggests it."""
+    signature = found.signature
+    recognised: Object = {"fingerprints": signature.fingerprints[:64], "tools": signature.tools[:128]}
+    if signature.system_prompt:
+        recognised["systemPrompt"] = signature.system_prompt[:2048]
+    if signature.response_format:
+        recognised["responseFormat"] = signature.response_format[:253]
+    spec = {
+        "router": router.meta.name, "description": found.description[:4096],
+        "signature": recognised,
+        "outputFormat": _format(found.output_format).model_dump(by_alias=True, exclude_none=True),
+        "metric": _metric(found.output_format),
+    }
+    return {"apiVersion": "slmfleet.dev/v1alpha1", "kind": "TaskCluster",
+            "metadata": {"name": found.name, "labels": labels("discovery", "Router", router.meta.name),
+                         "ownerReferences": owner_reference("Router", router.meta.name, router.meta.uid)},
+            "spec": spec}
+
+
+def _format(found: FoundFormat) -> OutputFormat:
+    schema = orjson.dumps(found.json_schema, option=orjson.OPT_SORT_KEYS).decode() if found.json_schema else None
+    return OutputFormat(type=found.type, json_schema=schema, labels=found.labels[:1024] if found.labels else None)
+
+
+def _metric(found: FoundFormat) -> str:
+    if found.type == "label" or labels_of(found) is not None:
+        return "label"
+    return "fields" if found.type == "json" else "exact"
+
+
+def labels_of(found: FoundFormat) -> list[str] | None:
+    """The closed set of answers: bare labels, or the values of the only field of an object."""
+    if found.labels:
+        return found.labels
+    properties = (found.json_schema or {}).get("properties", {})
+    if len(properties) != 1:
+        return None
+    only = next(iter(properties.values()))
+    return only.get("enum") if isinstance(only, dict) else None
+
+
+def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundCluster | None, run: int,
+                 bases: dict[str, BaseObject], specialists: dict[str, SpecialistObject]) -> Plan:
+    """Status of one TaskCluster: what was measured, and which bases could learn it."""
+    mine = next((s for _, s in sorted(specialists.items()) if s.spec.task_cluster == me.meta.name), None)
+    status = me.status
+    if found is not None:
+        labels_found = labels_of(found.output_format)
+        status = status.model_copy(update={
+            "version": found.version, "run": run, "share_percent": round(100 * found.share, 2),
+            "token_share_percent": round(100 * found.token_share, 2), "calls": found.size,
+            "cohesion": round(found.cohesion, 3), "input_tokens_p95": found.input_tokens_p95,
+            "labels": len(labels_found) if labels_found else None,
+            "examples": [Example(prompt=e.prompt[-2048:], response=e.response[-2048:]) for e in found.examples[:3]]})
+    need = select.Need(context_tokens=int((status.input_tokens_p95 or 0) * 9 / 8))
+    limits = mine.spec.base.limits if mine else BaseLimits()
+    ranked = select.rank({name: base.spec for name, base in bases.items()}, limits, need)
+    status = status.model_copy(update={
+        "candidates": [RankedBase(name=r.name, suitable=r.suitable, reason=r.reason[:4096]) for r in ranked[:64]],
+        "specialist": mine.meta.name if mine else None})
+    parts = [
+        conditions.false("Found", "RouterNotFound", f"there is no Router {me.spec.router}") if router is None
+        else conditions.true("Found", "Declared" if status.run is None else "Discovered",
+                             "declared by hand" if status.run is None else f"discovery run {status.run}"),
+        conditions.true("BaseSelectable", "BasesFit", ranked[0].name) if ranked and ranked[0].suitable
+        else conditions.false("BaseSelectable", "NoBaseFits",
+                              "; ".join(f"{r.name}: {r.reason}" for r in ranked[:3]) or "there is no BaseModel"),
+    ]
+    stopped = parts[0] if router is None else None
+    return Plan(status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
+                conditions=tuple(conditions.summary(parts, stopped=stopped)))

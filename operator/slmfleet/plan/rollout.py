@@ -1,0 +1,124 @@
+"""The rollout of one candidate: placing, shadow, (approval,) canary by steps, done or rolled back. Pure.
+
+The error budget alpha is split evenly over the shadow and every canary step. A worked example: alpha 0.05, steps
+[10, 50, 100] and a shadow make four tests at 0.0125 each; with minimumAgreement 0.8 and 19 of 20 answers agreeing, the
+shadow needs 50 calls; with maximumFailure 0.1 and no failure a step needs 59 conversations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from slmfleet.api.specialist import ArmCount, Rollout, RolloutStatus, Trial
+from slmfleet.plan.verdict import share_verdict
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Good and bad outcomes of one gateway process since it started."""
+
+    good: int = 0
+    bad: int = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a step of the rollout may depend on."""
+
+    resident: bool
+    approved: bool
+    shadow: Mapping[str, Counts]
+    canary: Mapping[str, Counts]
+    now: datetime
+
+
+def advance(spec: Rollout, status: RolloutStatus, seen: Seen) -> RolloutStatus:
+    """The rollout after one look: at most one stage further."""
+    match status.stage:
+        case "Placing":
+            return _from_placing(spec, status, seen)
+        case "Shadow":
+            return _from_shadow(spec, status, seen)
+        case "Approval":
+            return _start_canary(spec, 0, seen) if _may_start(spec, seen) else status
+        case "Canary":
+            return _from_canary(spec, status, seen)
+    return status
+
+
+def budget(spec: Rollout) -> float:
+    """Alpha of one test."""
+    return spec.alpha / (len(spec.steps) + (1 if spec.shadow_percent else 0))
+
+
+def _from_placing(spec: Rollout, status: RolloutStatus, seen: Seen) -> RolloutStatus:
+    if not seen.resident:
+        return status
+    if spec.shadow_percent:
+        return RolloutStatus(stage="Shadow", since=seen.now, counts=_start(seen.shadow))
+    return _after_shadow(spec, seen, Trial(verdict="promote"))
+
+
+def _from_shadow(spec: Rollout, status: RolloutStatus, seen: Seen) -> RolloutStatus:
+    counts = tally(status.counts, seen.shadow)
+    trial = _judge(counts, spec.minimum_agreement, budget(spec))
+    if trial.verdict == "promote":
+        return _after_shadow(spec, seen, trial)
+    stage = "RolledBack" if trial.verdict == "rollback" else "Shadow"
+    return status.model_copy(update={"stage": stage, "counts": counts, "trial": trial})
+
+
+def shadow_trial(spec: Rollout, status: RolloutStatus, seen: Seen) -> Trial:
+    """The shadow's test as it stood when the shadow ended."""
+    return _judge(tally(status.counts, seen.shadow), spec.minimum_agreement, budget(spec))
+
+
+def _after_shadow(spec: Rollout, seen: Seen, trial: Trial) -> RolloutStatus:
+    if _may_start(spec, seen):
+        return _start_canary(spec, 0, seen)
+    return RolloutStatus(stage="Approval", since=seen.now, trial=trial)
+
+
+def _may_start(spec: Rollout, seen: Seen) -> bool:
+    return spec.approval == "Automatic" or seen.approved
+
+
+def _start_canary(spec: Rollout, step: int, seen: Seen) -> RolloutStatus:
+    return RolloutStatus(stage="Canary", step=step, weight_percent=spec.steps[step], since=seen.now,
+                         counts=_start(seen.canary))
+
+
+def _from_canary(spec: Rollout, status: RolloutStatus, seen: Seen) -> RolloutStatus:
+    counts = tally(status.counts, seen.canary)
+    trial = _judge(counts, 1 - spec.maximum_failure, budget(spec))
+    if trial.verdict == "rollback":
+        return status.model_copy(update={"stage": "RolledBack", "weight_percent": 0, "counts": counts, "trial": trial})
+    if trial.verdict == "continue":
+        step = min(status.step, len(spec.steps) - 1)
+        return status.model_copy(update={"counts": counts, "trial": trial, "step": step,
+                                         "weight_percent": spec.steps[step]})
+    if status.step + 1 < len(spec.steps):
+        return _start_canary(spec, status.step + 1, seen)
+    return status.model_copy(update={"stage": "Done", "counts": counts, "trial": trial})
+
+
+def _judge(counts: list[ArmCount], least: float, alpha: float) -> Trial:
+    good = sum(count.good - count.good_start for count in counts)
+    bad = sum(count.bad - count.bad_start for count in counts)
+    return Trial(good=good, bad=bad, verdict=share_verdict(good, bad, least, alpha))
+
+
+def _start(now: Mapping[str, Counts]) -> list[ArmCount]:
+    return [ArmCount(instance=name, good_start=c.good, bad_start=c.bad, good=c.good, bad=c.bad)
+            for name, c in sorted(now.items())]
+
+
+def tally(before: list[ArmCount], now: Mapping[str, Counts]) -> list[ArmCount]:
+    """Counts by gateway process: new ones start at zero, vanished ones keep what they had counted."""
+    kept = {count.instance: count for count in before}
+    for name, counts in now.items():
+        was = kept.get(name, ArmCount(instance=name))
+        kept[name] = was.model_copy(update={"good": max(was.good, counts.good), "bad": max(was.bad, counts.bad)})
+    return [kept[name] for name in sorted(kept)][-200:]

@@ -1,0 +1,265 @@
+"""One Router: its gateway, its route table, and when tasks are looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from slmfleet.api import conditions
+from slmfleet.api.base import Condition
+from slmfleet.api.router import Counted, DiscoveryStatus, RouterStatus, Savings, TierStatus, WeightStatus
+from slmfleet.plan import clusters, gateway
+from slmfleet.plan.config import Config
+from slmfleet.plan.facts import JobFact, Plan, RouterFacts, RouterObject
+from slmfleet.plan.jobs import discover_job
+from slmfleet.plan.names import object_name
+from slmfleet.plan.pods import Object, store_prefix
+from slmfleet.plan.table import live_weights, route_table, table_digest
+from slmfleet.wire.signals import GatewaySignals
+
+RETRY_SECONDS = 30
+FAILING_CALLS = 3
+KEPT_INSTANCES = 150
+EARLIER = "earlier"
+
+
+def discovery_job_name(router: str, run: int) -> str:
+    return object_name("discover", router, f"{run:04d}")
+
+
+def discovery_folder(router: str, run: int) -> str:
+    return f"discovery/{router}/{run:04d}"
+
+
+def plan_router(config: Config, me: RouterObject, facts: RouterFacts) -> Plan:
+    """Objects of the gateway, the next discovery, and the status."""
+    store = _store_part(config, me, facts)
+    if store.status == "False":
+        return _stopped(me, store)
+    table = route_table(config, me, facts)
+    counted = count(me, facts.signals, facts)
+    found = _discover(config, me, facts, sum(c.captured for c in counted))
+    status = _status(config, me, facts, counted).model_copy(update={
+        "table_version": table.version, "table_digest": f"sha256:{table_digest(table)}", "discovery": found.status})
+    # A gateway without a discovery is ready: Discovered informs, it is no part of Ready.
+    parts = [store, _gateway_part(me, facts), _llm_part(me, facts), _capture_part(me, facts)]
+    stated = conditions.summary([part for part in parts if part is not None])
+    return Plan(
+        apply=(*gateway.objects(config, me, table), *found.objects), delete=found.delete,
+        status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
+        conditions=(*stated, *((found.part,) if found.part is not None else ())), resync_seconds=2.0)
+
+
+def _stopped(me: RouterObject, store: Condition) -> Plan:
+    return Plan(status=me.status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
+                conditions=tuple(conditions.summary([store], stopped=store)))
+
+
+def _store_part(config: Config, me: RouterObject, facts: RouterFacts) -> Condition:
+    claim = me.spec.store.claim_name
+    if claim != config.store_claim:
+        return conditions.false("StoreReady", "StoreNotMounted",
+                                f"the operator mounts claim {config.store_claim}, spec.store.claimName is {claim}; "
+                                "use that one, or install with --set store.claimName")
+    if facts.claim == "Absent":
+        return conditions.false("StoreReady", "ClaimNotFound", f"there is no PersistentVolumeClaim {claim}; create it")
+    if facts.claim == "Pending":
+        return conditions.unknown("StoreReady", "ClaimPending", f"claim {claim} is not bound yet")
+    return conditions.true("StoreReady", "ClaimBound", claim)
+
+
+def _gateway_part(me: RouterObject, facts: RouterFacts) -> Condition:
+    wanted = me.spec.gateway.replicas
+    if facts.gateways_ready >= wanted:
+        return conditions.true("GatewayReady", "ReplicasReady", f"{facts.gateways_ready} gateways")
+    state = conditions.false if facts.gateways_ready == 0 else conditions.unknown
+    return state("GatewayReady", "TooFewReplicas", f"{facts.gateways_ready} of {wanted} gateways are ready")
+
+
+def _llm_part(me: RouterObject, facts: RouterFacts) -> Condition:
+    if facts.llm_errors < FAILING_CALLS:
+        return conditions.true("LlmAnswering", "Answering", me.spec.llm.url)
+    return conditions.false("LlmAnswering", "LlmFailing",
+                            f"{facts.llm_errors} calls to {me.spec.llm.url} failed in the last half minute, and their "
+                            "callers saw it; specialists go on. Check spec.llm.url, its key and the LLM itself")
+
+
+def _capture_part(me: RouterObject, facts: RouterFacts) -> Condition | None:
+    if not me.spec.capture.enabled:
+        return None
+    failing = next((s.capture.failing for s in facts.signals if s.capture.failing), None)
+    if failing:
+        return conditions.false("CaptureHealthy", "StoreUnwritable",
+                                f"{failing}; calls go on, records wait in memory. Free or repair the store")
+    lost = sum(s.capture.dropped for s in facts.signals)
+    if lost:
+        return conditions.true("CaptureHealthy", "RecordsLost", f"{lost} records were lost while the store was away")
+    return conditions.true("CaptureHealthy", "Capturing", "")
+
+
+# --- totals ------------------------------------------------------------------------------------------------------
+
+def count(me: RouterObject, signals: Iterable[GatewaySignals], facts: RouterFacts | None = None) -> list[Counted]:
+    """Totals by gateway process, the longest gone first. A process that is gone keeps what it had counted."""
+    kept = {c.instance: c for c in me.status.counted}
+    prices = me.spec.llm.prices
+    for gate in sorted(signals, key=lambda gate: gate.instance):
+        kept.pop(gate.instance, None)
+        specialist, llm = gate.tiers.get("specialist"), gate.tiers.get("llm")
+        avoided = 0.0
+        if specialist is not None:
+            avoided = (specialist.input_tokens * prices.input_per_million
+                       + specialist.output_tokens * prices.output_per_million) / 1e6
+        kept[gate.instance] = Counted(
+            instance=gate.instance, captured=gate.capture.records, avoided=avoided,
+            spent=_spent(gate, facts) if facts else 0.0,
+            specialist_calls=specialist.calls if specialist else 0, llm_calls=llm.calls if llm else 0)
+    return _folded(list(kept.values()))
+
+
+def _spent(gate: GatewaySignals, facts: RouterFacts) -> float:
+    """Tokens of the specialists at their pools' prices."""
+    total = 0.0
+    for name, counted in gate.specialists.items():
+        specialist = facts.specialists.get(name)
+        base = facts.bases.get(specialist.status.base or "") if specialist else None
+        if base is None:
+            continue
+        prices = base.spec.pool.prices
+        for revision, arm in counted.arms.items():
+            if revision != "llm":
+                total += arm.input_tokens * prices.input_per_million + arm.output_tokens * prices.output_per_million
+    return total / 1e6
+
+
+def _folded(counted: list[Counted]) -> list[Counted]:
+    """At most `KEPT_INSTANCES`: those longest gone become one."""
+    many = len(counted) - KEPT_INSTANCES + 1
+    if many < 2:
+        return counted
+    old = counted[:many]
+    return [Counted(instance=EARLIER, captured=sum(c.captured for c in old), avoided=sum(c.avoided for c in old),
+                    specialist_calls=sum(c.specialist_calls for c in old), llm_calls=sum(c.llm_calls for c in old),
+                    spent=sum(c.spent for c in old)), *counted[many:]]
+
+
+def _status(config: Config, me: RouterObject, facts: RouterFacts, counted: list[Counted]) -> RouterStatus:
+    specialist, llm = sum(c.specialist_calls for c in counted), sum(c.llm_calls for c in counted)
+    total = specialist + llm
+
+    def share(calls: int) -> float:
+        return round(100 * calls / total, 1) if total else 0.0
+
+    return RouterStatus(
+        url=gateway.url(config, me.meta.name), ready_replicas=facts.gateways_ready,
+        captured=sum(c.captured for c in counted), counted=counted,
+        tiers=[TierStatus(name="llm", calls=llm, share_percent=share(llm)),
+               TierStatus(name="specialist", calls=specialist, share_percent=share(specialist))],
+        specialist_percent=share(specialist), weights=_weights(me, facts),
+        saved=f"{sum(c.avoided - c.spent for c in counted):.2f} {me.spec.currency}",
+        savings=Savings(llm_cost_avoided=round(sum(c.avoided for c in counted), 6),
+                        specialist_cost=round(sum(c.spent for c in counted), 6)))
+
+
+def _weights(me: RouterObject, facts: RouterFacts) -> list[WeightStatus]:
+    found = []
+    for name, specialist in sorted(facts.specialists.items()):
+        cluster = facts.clusters.get(specialist.spec.task_cluster)
+        if cluster is None or cluster.spec.router != me.meta.name:
+            continue
+        weight, shadow = live_weights(specialist)
+        stable, candidate = specialist.status.stable, specialist.status.candidate
+        found.append(WeightStatus(specialist=name, stable=stable.name if stable else None,
+                                  candidate=candidate.name if candidate else None, candidate_percent=weight,
+                                  shadow_percent=shadow))
+    return found
+
+
+# --- discovery ---------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class _Discovery:
+    status: DiscoveryStatus
+    part: Condition | None
+    objects: tuple[Object, ...] = ()
+    delete: tuple[tuple[str, str], ...] = ()
+
+
+def _discover(config: Config, me: RouterObject, facts: RouterFacts, captured: int) -> _Discovery:
+    status, spec = me.status.discovery, me.spec.discovery
+    if not spec.enabled or not me.spec.capture.enabled:
+        return _Discovery(status, None)
+    identity = me.spec.capture.identity_secret_ref
+    if identity is None or identity.name not in facts.secrets:
+        return _Discovery(status, conditions.unknown(
+            "Discovered", "IdentityMissing",
+            "the log cannot be opened: spec.capture.identitySecretRef must name a Secret with the age private key"))
+    if status.job is not None:
+        return _under_way(config, me, facts)
+    new = captured - status.captured_at_run
+    rested = status.time is None or (facts.now - status.time).total_seconds() >= spec.interval_seconds
+    if new >= spec.minimum_calls and rested:
+        started = status.model_copy(update={"job": discovery_job_name(me.meta.name, status.run + 1),
+                                            "captured_at_run": captured})
+        return _Discovery(started, _running(status.run + 1))
+    if status.run == 0:
+        return _Discovery(status, conditions.unknown(
+            "Discovered", "WaitingForCalls", f"{new:,} of {spec.minimum_calls:,} calls in the log"))
+    return _Discovery(status, _discovered(status))
+
+
+def _running(run: int) -> Condition:
+    return conditions.unknown("Discovered", "JobRunning", f"discovery run {run} is under way")
+
+
+def _discovered(status: DiscoveryStatus) -> Condition:
+    return conditions.true("Discovered", "TasksFound" if status.clusters else "NoTaskFound",
+                           f"run {status.run}: {status.clusters} tasks")
+
+
+def _under_way(config: Config, me: RouterObject, facts: RouterFacts) -> _Discovery:
+    status = me.status.discovery
+    run = status.run + 1
+    if facts.discovery is not None:
+        return _finished(config, me, facts, run)
+    fact = facts.jobs.get(status.job or "")
+    if fact is not None and fact.state == "Failed":
+        return _failed(me, facts, fact)
+    made = discover_job(config, discovery_job_name(me.meta.name, run), (me.meta.name, me.meta.uid), me.spec, run,
+                        store_prefix(me.spec.store.url))
+    part = _running(run) if status.run == 0 else _discovered(status)
+    return _Discovery(status, part, objects=(made,))
+
+
+def _failed(me: RouterObject, facts: RouterFacts, fact: JobFact) -> _Discovery:
+    """A failed run is tried again after a while; the job's name is the same, so the old one goes first."""
+    status = me.status.discovery
+    reason = fact.failure.reason if fact.failure else "JobFailed"
+    message = fact.failure.message if fact.failure else "the discovery job failed; see its pod's log"
+    part = conditions.false("Discovered", reason, message)
+    ended = fact.ended or facts.now
+    if (facts.now - ended).total_seconds() < RETRY_SECONDS:
+        return _Discovery(status, part)
+    return _Discovery(status, part, delete=(("Job", status.job or ""),))
+
+
+def _finished(config: Config, me: RouterObject, facts: RouterFacts, run: int) -> _Discovery:
+    result = facts.discovery
+    assert result is not None
+    found = result.clusters
+    classifier = result.classifier
+    status = me.status.discovery.model_copy(update={
+        "run": run, "job": None, "time": facts.now, "clusters": len(found.clusters),
+        "unassigned_percent": round(100 * found.unassigned / found.records, 1) if found.records else None,
+        "classifier": classifier.digest if classifier else me.status.discovery.classifier,
+        "foreign_rate_percent": round(100 * classifier.foreign_rate, 2) if classifier else None})
+    made = tuple(clusters.cluster_object(me, cluster) for cluster in found.clusters
+                 if clusters.ours(facts.clusters.get(cluster.name), me.meta.name))
+    return _Discovery(status, _discovered(status), objects=made)
+
+
+def volatile(status: dict[str, Any]) -> dict[str, Any]:
+    """Status without the counters that change with every call, to tell a change that matters."""
+    moving = ("captured", "tiers", "specialistPercent", "savings", "saved", "counted")
+    return {key: value for key, value in status.items() if key not in moving}

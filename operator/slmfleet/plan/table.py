@@ -1,0 +1,112 @@
+"""The route table of one Router, from the state of its specialists and pools."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from slmfleet.api.base import OutputFormat
+from slmfleet.api.specialist import Revision, SpecialistStatus
+from slmfleet.plan.config import Config
+from slmfleet.plan.facts import ClusterObject, RouterFacts, RouterObject, SpecialistObject
+from slmfleet.plan.names import digest
+from slmfleet.plan.pool import HTTP, adapter_name
+from slmfleet.wire import routes
+
+API_KEY_FILE = "/etc/slmfleet/llm/key"
+
+
+def route_table(config: Config, router: RouterObject, facts: RouterFacts) -> routes.RouteTable:
+    """The table with its version: one more than the last whenever anything in it changed."""
+    content = _content(config, router, facts)
+    mark = digest(content.model_dump(mode="json", exclude={"version"}))
+    last = facts.table or {}
+    version = max(int(last.get("version", 0)), router.status.table_version)  # also where somebody deleted the last one
+    return content.model_copy(update={"version": version if last.get("digest") == mark else version + 1})
+
+
+def table_digest(table: routes.RouteTable) -> str:
+    return digest(table.model_dump(mode="json", exclude={"version"}))
+
+
+def _content(config: Config, router: RouterObject, facts: RouterFacts) -> routes.RouteTable:
+    spec = router.spec
+    mine = {name: s for name, s in sorted(facts.specialists.items())
+            if (cluster := facts.clusters.get(s.spec.task_cluster)) and cluster.spec.router == router.meta.name}
+    specialists = [_specialist(name, s, facts.clusters[s.spec.task_cluster]) for name, s in mine.items()]
+    bases = sorted({r.base for s in mine.values() for r in (s.status.stable, s.status.candidate) if r})
+    pools = [pool for name in bases if (pool := _pool(name, facts)) is not None]
+    classifier = router.status.discovery.classifier
+    capture = spec.capture
+    return routes.RouteTable(
+        router=f"{config.namespace}/{router.meta.name}",
+        llm=routes.Upstream(
+            url=spec.llm.url, model=spec.llm.model, timeout_seconds=spec.llm.timeout_seconds,
+            api_key_file=API_KEY_FILE if spec.llm.api_key_secret_ref else None,
+            prices=routes.Prices(**spec.llm.prices.model_dump())),
+        classifier=None if classifier is None else routes.ClassifierRef(
+            digest=classifier, path=f"router/{classifier.removeprefix('sha256:')}/classifier.npz"),
+        capture=routes.Capture(
+            enabled=capture.enabled, sample_percent=capture.sample_percent, recipients=list(capture.recipients),
+            body_limit_bytes=capture.body_limit_bytes, segment_records=capture.segment_records,
+            segment_seconds=capture.segment_seconds),
+        pools=pools,
+        specialists=[s for s in specialists if s.stable or s.candidate],
+    )
+
+
+def _pool(name: str, facts: RouterFacts) -> routes.Pool | None:
+    base, template = facts.bases.get(name), facts.templates.get(name)
+    if base is None or template is None:
+        return None
+    endpoints = [routes.Endpoint(url=f"http://{e.address}:{HTTP}", adapters=list(e.adapters))
+                 for e in base.status.endpoints if e.ready]
+    pool = base.spec.pool
+    return routes.Pool(name=name, chat_template=template.template, bos_token=template.bos, eos_token=template.eos,
+                       context_tokens=base.spec.context_tokens, endpoints=endpoints,
+                       max_in_flight=pool.max_in_flight, prices=routes.Prices(**pool.prices.model_dump()))
+
+
+def _specialist(name: str, specialist: SpecialistObject, cluster: ClusterObject) -> routes.SpecialistRoute:
+    spec, status = specialist.spec, specialist.status
+    weight, shadow = live_weights(specialist)
+    return routes.SpecialistRoute(
+        name=name, cluster=cluster.meta.name, fingerprints=list(cluster.spec.signature.fingerprints),
+        output=_output(cluster.spec.output_format), stable=_revision(name, status.stable),
+        candidate=_revision(name, status.candidate), weight_percent=weight, shadow_percent=shadow,
+        salt=_salt(status), max_tokens=spec.serving.max_tokens, timeout_seconds=spec.serving.timeout_seconds)
+
+
+def live_weights(specialist: SpecialistObject) -> tuple[int, int]:
+    """(weight of the candidate, share shadowed), both in percent."""
+    rollout = specialist.status.rollout
+    if specialist.status.candidate is None:
+        return (0, 0)
+    shadow = specialist.spec.rollout.shadow_percent if rollout.stage in ("Shadow", "Approval") else 0
+    return (rollout.weight_percent if rollout.stage == "Canary" else 0, shadow)
+
+
+def _salt(status: SpecialistStatus) -> str:
+    return status.candidate.name if status.candidate else ""
+
+
+def _revision(specialist: str, revision: Revision | None) -> routes.Revision | None:
+    if revision is None:
+        return None
+    return routes.Revision(name=revision.name, adapter=adapter_name(specialist, revision.name), pool=revision.base)
+
+
+def _output(wanted: OutputFormat) -> routes.OutputFormat:
+    return routes.OutputFormat(type=wanted.type, json_schema=parsed_schema(wanted),
+                               labels=list(wanted.labels) if wanted.labels else None)
+
+
+def parsed_schema(wanted: OutputFormat) -> dict[str, Any] | None:
+    """The schema as JSON; None where there is none, or where the text is no JSON object (CEL cannot check that)."""
+    try:
+        found = json.loads(wanted.json_schema or "null")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+

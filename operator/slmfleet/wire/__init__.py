@@ -1,0 +1,4 @@
+"""Messages between processes: the only thing the gateway, the jobs and the operator know of each other.
+
+Pydantic only: no I/O, no clock, no Kubernetes. A field is added here, never renamed or given a new meaning.
+"""

@@ -1,0 +1,78 @@
+"""What the jobs of a specialist write for the operator: each ends with one small JSON file, written last."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from slmfleet.wire.base import Message
+
+
+class CurationResult(Message):
+    """report.json of `slmfleet curate`."""
+
+    schema_: str = Field("slmfleet/curation-result/v1", alias="schema")
+    dataset_digest: str
+    train: int
+    heldout: int
+    conversations: int = 0
+    redacted: dict[str, int] = Field(default_factory=dict, description="Replaced values by type.")
+    leaks: int = Field(0, description="Values of the log found in the output after redaction; above 0: not trained on.")
+    dropped: dict[str, int] = Field(default_factory=dict, description="Records left out, by reason.")
+    output_labels: int | None = None
+
+
+class TrainingProgress(Message):
+    """progress.json, replaced while a training job runs."""
+
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    seconds: float = 0.0
+    percent: float = 0.0
+    eta_seconds: float | None = None
+    ray_job_id: str | None = None
+    restarts: int = 0
+    resumed_from_step: int | None = None
+
+
+class TrainingResult(Message):
+    """result.json beside an adapter."""
+
+    method: str
+    steps: int
+    examples: int
+    loss: float | None = None
+    seconds: float
+    base_digest: str
+    dataset_digest: str
+    artifact_digest: str
+    ray_job_id: str | None = None
+    restarts: int = 0
+    resumed_from_step: int | None = None
+
+
+class EvaluationResult(Message):
+    """evaluation.json of the gate."""
+
+    metric: str
+    estimate: float
+    interval: tuple[float, float]
+    n: int
+    floor: float
+    margin: float
+    confidence: float
+    verdict: Literal["passed", "refused"]
+    reasons: list[str] = Field(default_factory=list)
+    valid_format_share: float | None = None
+    latency_seconds: dict[str, float] = Field(default_factory=dict)
+
+
+class JobFailure(Message):
+    """/dev/termination-log of a job that failed: one object, at most 4 KiB."""
+
+    reason: str = Field(description="CamelCase, e.g. StoreUnreachable, OutOfMemory, TooFewExamples.")
+    message: str = Field(description="What, where, and what to do.")
+    retry: bool = Field(False, description="Whether running it again may help.")
+    details: dict[str, Any] = Field(default_factory=dict)

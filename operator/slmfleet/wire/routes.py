@@ -1,0 +1,116 @@
+"""What the operator tells a gateway: where each recognised task goes. The gateway reads nothing else of the cluster.
+
+As a file it is YAML or JSON (`slmfleet gateway --table FILE`), watched for changes. A table is always whole: the
+gateway swaps it in one assignment, so no request ever sees half of a change.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from slmfleet.wire.base import Strict
+
+
+class Prices(Strict):
+    """What a tier costs, in the currency of the Router, per million tokens."""
+
+    input_per_million: float = Field(0.0, ge=0)
+    output_per_million: float = Field(0.0, ge=0)
+
+
+class Upstream(Strict):
+    """The LLM: any OpenAI-compatible URL."""
+
+    url: str = Field(description="Base URL up to and including /v1.")
+    model: str | None = Field(None, description="Replaces the request's model where set.")
+    api_key_file: str | None = Field(None, description="File with the key; absent: the caller's own goes on.")
+    timeout_seconds: float = Field(120.0, gt=0)
+    prices: Prices = Prices()
+
+
+class Endpoint(Strict):
+    """One Triton server of a pool, and the adapters that have answered a probe there."""
+
+    url: str = Field(description="http://HOST:PORT of Triton's HTTP endpoint.")
+    adapters: list[str] = Field(default_factory=list)
+
+
+class Pool(Strict):
+    """The servers of one base model."""
+
+    name: str
+    model: str = Field("slm", description="Triton's model name.")
+    chat_template: str = Field(description="Jinja template of the base's tokenizer, as in tokenizer_config.json.")
+    bos_token: str = ""
+    eos_token: str = ""
+    context_tokens: int = Field(2048, ge=1)
+    endpoints: list[Endpoint] = Field(default_factory=list)
+    max_in_flight: int = Field(32, ge=1, description="Calls per endpoint above which a call goes to the next tier.")
+    prices: Prices = Prices()
+
+
+class Revision(Strict):
+    """One adapter of a specialist."""
+
+    name: str = Field(description="Short digest of the revision; what is written into records and signals.")
+    adapter: str = Field(description="Name of the adapter on the pool.")
+    pool: str
+
+
+class OutputFormat(Strict):
+    """What a valid answer looks like. `json`: an object that validates against `json_schema`; `label`: one of `labels`,
+    bare; `text`: anything not empty."""
+
+    type: Literal["json", "label", "text"] = "text"
+    json_schema: dict[str, Any] | None = None
+    labels: list[str] | None = None
+
+
+class SpecialistRoute(Strict):
+    """One specialist: which calls it owns, and which revision answers them."""
+
+    name: str
+    cluster: str = Field(description="The class the classifier gives to its calls.")
+    fingerprints: list[str] = Field(default_factory=list, description="Exact frames that are always this task.")
+    output: OutputFormat = OutputFormat()
+    stable: Revision | None = None
+    candidate: Revision | None = None
+    weight_percent: int = Field(0, ge=0, le=100, description="Share of conversations that the candidate answers.")
+    shadow_percent: int = Field(0, ge=0, le=100, description="Share of the LLM's calls replayed to the candidate.")
+    salt: str = Field("", description="Makes the arm of a conversation independent between rollouts.")
+    max_tokens: int = Field(128, ge=1)
+    timeout_seconds: float = Field(10.0, gt=0, description="Of the specialist's try; then the call escalates.")
+    min_logprob: float | None = Field(None, description="Mean log-probability under which an answer escalates.")
+
+
+class ClassifierRef(Strict):
+    """The learned part of routing, by digest: the table never carries its data."""
+
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    path: str = Field(description="Path of the file, relative to the gateway's --store.")
+
+
+class Capture(Strict):
+    """How calls are logged (S1)."""
+
+    enabled: bool = True
+    sample_percent: float = Field(100.0, ge=0, le=100)
+    recipients: list[str] = Field(default_factory=list, description="age public keys (age1…).")
+    body_limit_bytes: int = Field(262_144, ge=1024)
+    segment_records: int = Field(512, ge=1)
+    segment_seconds: float = Field(5.0, gt=0)
+
+
+class RouteTable(Strict):
+    """Everything a gateway needs to know."""
+
+    version: int = Field(0, ge=0, description="Grows with every change; a gateway never goes back.")
+    router: str = Field(description="namespace/name of the Router.")
+    llm: Upstream
+    classifier: ClassifierRef | None = None
+    capture: Capture = Capture(enabled=False)
+    pools: list[Pool] = Field(default_factory=list)
+    specialists: list[SpecialistRoute] = Field(default_factory=list)
+    conversation_header: str = "x-conversation-id"

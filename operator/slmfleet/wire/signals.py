@@ -1,0 +1,88 @@
+"""What a gateway tells the operator (GET /signals on its admin port): counters since it started, never gauges alone.
+
+All counts only grow while `instance` stays the same; the operator keeps what vanished instances had counted.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from slmfleet.wire.base import Message
+
+
+class ArmSignals(Message):
+    """One revision of one specialist, or the LLM standing in for it (revision `llm`)."""
+
+    assigned: int = Field(0, description="Calls whose conversation is in this arm.")
+    served: int = Field(0, description="Calls answered by this arm itself.")
+    errors: int = Field(0, description="Tries that failed: connection, status, deadline.")
+    invalid: int = Field(0, description="Answers that broke the declared format.")
+    low_confidence: int = 0
+    spilled: int = Field(0, description="Calls passed on untried: pool cold, full or adapter not resident.")
+    latency_seconds_sum: float = 0.0
+    latency_seconds: dict[str, int] = Field(default_factory=dict, description="Cumulative histogram.")
+    input_tokens: int = 0
+    output_tokens: int = 0
+    conversations: int = Field(0, description="Distinct conversations judged (the unit of the verdict).")
+    conversations_failed: int = Field(0, description="Of them, with at least one error or invalid answer.")
+
+
+class ShadowSignals(Message):
+    """Replays of the LLM's calls to a candidate, compared with the LLM's own answers."""
+
+    agreed: int = 0
+    disagreed: int = 0
+    failed: int = Field(0, description="No valid answer; counts against the candidate.")
+    skipped: int = Field(0, description="Not replayed: pool cold or full. Counts for nobody.")
+
+
+class SpecialistSignals(Message):
+    """All arms of one specialist."""
+
+    arms: dict[str, ArmSignals] = Field(default_factory=dict)
+    shadow: dict[str, ShadowSignals] = Field(default_factory=dict)
+
+
+class PoolSignals(Message):
+    """Demand for one pool, which is what its replicas follow."""
+
+    in_flight: int = 0
+    in_flight_seconds: float = Field(0.0, description="Integral of the in-flight calls: its slope is the mean load.")
+    arrivals: int = Field(0, description="Calls that wanted this pool, served or spilled.")
+    spilled: int = 0
+
+
+class TierSignals(Message):
+    """Totals of one tier (`specialist`, `llm`)."""
+
+    calls: int = 0
+    errors: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    latency_seconds_sum: float = 0.0
+    latency_seconds: dict[str, int] = Field(default_factory=dict)
+
+
+class CaptureSignals(Message):
+    """The log's own health."""
+
+    records: int = 0
+    dropped: int = Field(0, description="Records lost: buffer full or store unwritable for too long.")
+    segments: int = 0
+    failing: str | None = Field(None, description="What is wrong with the store now, if anything.")
+
+
+class GatewaySignals(Message):
+    """One gateway process."""
+
+    instance: str = Field(description="Changes when the process restarts.")
+    table_version: int = 0
+    table_problem: str | None = Field(None, description="Why the newest table or its classifier is not in use, if so.")
+    classifier: str | None = Field(None, description="Digest of the classifier in use.")
+    uptime_seconds: float = 0.0
+    specialists: dict[str, SpecialistSignals] = Field(default_factory=dict)
+    pools: dict[str, PoolSignals] = Field(default_factory=dict)
+    tiers: dict[str, TierSignals] = Field(default_factory=dict)
+    capture: CaptureSignals = CaptureSignals()
+    unowned_calls: int = Field(0, description="Calls that no specialist claims.")
+    client_errors: int = Field(0, description="5xx answers given to callers.")

@@ -1,0 +1,86 @@
+"""What the end-to-end tests look at, and how they judge it."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Iterable
+from typing import Any
+
+import httpx
+from demo import run as demo
+from demo import traffic
+
+Rows = list[dict[str, Any]]
+
+
+def results(run: demo.Run, stage: str) -> Rows:
+    """What the agent saw in one stage."""
+    path = run.results / f"{stage}.jsonl"
+    return traffic.read_lines(path) if path.exists() else []
+
+
+def errors(rows: Iterable[dict[str, Any]]) -> Rows:
+    return [row for row in rows if row["error"] is not None or row["status"] != 200]
+
+
+def status(run: demo.Run, kind: str, name: str) -> dict[str, Any]:
+    return (run.cluster.get(kind, name) or {}).get("status") or {}
+
+
+def condition(run: demo.Run, kind: str, name: str, type: str) -> dict[str, Any]:
+    found = [c for c in status(run, kind, name).get("conditions") or [] if c["type"] == type]
+    return found[0] if found else {}
+
+
+def within_binomial(good: int, n: int, share: float, z: float = 3.5) -> bool:
+    """Whether `good` of `n` is what a share would give, but for about 1 time in 2,000."""
+    return abs(good - n * share) <= z * math.sqrt(n * share * (1 - share)) + 1
+
+
+def signals(run: demo.Run) -> dict[str, Any]:
+    """The gateway's own counters."""
+    pods = run.cluster.list("pods", "slmfleet.dev/gateway=fleet")
+    address = next(p["status"]["podIP"] for p in pods if p["status"].get("phase") == "Running")
+    return dict(httpx.get(f"http://{address}:9090/signals", timeout=10, trust_env=False).json())
+
+
+def pool_pods(run: demo.Run) -> Rows:
+    """Pods of the pool that are not on their way out."""
+    return [p for p in run.cluster.list("pods", "slmfleet.dev/pool=tiny") if not p["metadata"].get("deletionTimestamp")]
+
+
+def served_by_adapter(address: str) -> dict[str, float]:
+    """Requests by adapter, from Triton's own metrics."""
+    text = httpx.get(f"http://{address}:8002/metrics", timeout=10, trust_env=False).text
+    found: dict[str, float] = {}
+    for each in text.splitlines():
+        if each.startswith("slm_adapter_requests_total{"):
+            labels, _, value = each.partition("} ")
+            adapter = labels.split('adapter="')[1].split('"')[0]
+            found[adapter] = found.get(adapter, 0) + float(value)
+    return found
+
+
+def diff(run: demo.Run, manifest: str) -> str:
+    """`kubectl diff` of a manifest, server-side; empty where nothing would change."""
+    from demo.cluster import FIELD_MANAGER, find
+
+    command = [find("kubectl", run.cluster.path), "-n", run.cluster.namespace, "diff", "--server-side",
+               f"--field-manager={FIELD_MANAGER}", "-f", "-"]
+    done = subprocess.run(command, input=manifest, env=run.cluster.env, capture_output=True, text=True, check=False)
+    if done.returncode > 1:
+        raise AssertionError(done.stderr)
+    return done.stdout
+
+
+def exec_in(run: demo.Run, pod: str, *words: str) -> subprocess.CompletedProcess[str]:
+    from demo.cluster import find
+
+    command = [find("kubectl", run.cluster.path), "-n", run.cluster.namespace, "exec", pod, "--", *words]
+    return subprocess.run(command, env=run.cluster.env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def store_json(run: demo.Run, path: str) -> dict[str, Any]:
+    return dict(json.loads((run.store / path).read_text("utf-8")))

@@ -1,0 +1,222 @@
+"""The whole loop, in the order in which a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import look
+import pytest
+from demo import run as demo
+from demo.cluster import ROOT, Failed, until
+from demo.manifests import fill
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+
+def test_every_call_reaches_the_llm_and_the_log_cannot_be_read_without_the_key(line: demo.Run) -> None:
+    demo.send_before(line)
+    rows = look.results(line, "before")
+    assert rows
+    assert look.errors(rows) == []
+    assert {row["tier"] for row in rows} == {"llm"}
+    until("all calls in the log", 60, lambda: look.signals(line)["capture"]["records"] >= len(rows), every=1)
+    sealed = b"".join(path.read_bytes() for path in (line.store / "usage").rglob("*.seg"))
+    assert len(sealed) > 10_000
+    assert b"intent" not in sealed
+    assert look.signals(line)["capture"]["dropped"] == 0
+
+
+def test_the_two_tasks_are_found_without_being_told(line: demo.Run) -> None:
+    demo.discover(line)
+    voice, banking = (line.cluster.get("taskcluster", line.clusters[name]) for name in demo.SPECIALISTS)
+    assert voice is not None and banking is not None
+    assert voice["status"]["labels"] == 7
+    assert banking["status"]["labels"] >= 60
+    assert voice["spec"]["outputFormat"]["type"] == "json"
+    assert all(example["prompt"] for example in voice["status"]["examples"])
+
+
+def test_bases_are_refused_for_licence_and_memory_with_the_reason_in_status(line: demo.Run) -> None:
+    demo.apply_specialists(line)
+
+    def ranked() -> dict[str, dict[str, object]]:
+        found = look.status(line, "taskcluster", line.clusters["voice"]).get("candidates", [])
+        by_name = {each["name"]: each for each in found}
+        return by_name if by_name and not by_name["too-big"]["suitable"] else {}
+
+    candidates = until("candidates with reasons", 30, ranked, every=1)
+    assert candidates["tiny"]["suitable"]
+    assert not candidates["tiny-nc"]["suitable"]
+    assert "licence CC-BY-NC-4.0" in str(candidates["tiny-nc"]["reason"])
+    assert "40Gi" in str(candidates["too-big"]["reason"])
+
+
+def test_a_bad_manifest_is_refused_by_the_name_of_its_field(line: demo.Run) -> None:
+    wrong = demo.specialist(line, "voice").replace("[10, 50, 100]", "[10, 50]")
+    with pytest.raises(Failed, match=r"(?s)rollout.*100"):
+        line.cluster.apply(wrong)
+
+
+def test_a_killed_training_worker_is_replaced_and_resumes_from_its_checkpoint(line: demo.Run) -> None:
+    pod = until("a training pod with some steps done", 300, lambda: _training_pod(line), every=0.5)
+    killed = look.exec_in(line, pod, "bash", "-c", "kill -9 $(pgrep -f 'RayTrainWorker' | head -n 1)")
+    assert killed.returncode == 0, killed.stderr
+    name = (line.cluster.get("pod", pod) or {})["metadata"]["labels"]["app.kubernetes.io/instance"]
+    until("the training's end", 600,
+          lambda: look.condition(line, "specialist", name, "Trained").get("status") == "True")
+    training = look.status(line, "specialist", name)["training"]
+    result = next((line.store / "artifacts").glob(f"{name}-{training['key']}/result.json"))
+    facts = look.store_json(line, str(result.relative_to(line.store)))
+    assert facts["restarts"] >= 1
+    assert facts["resumed_from_step"] > 0
+    assert training["rayJob"] == facts["ray_job_id"]
+    assert training["rayJob"]
+
+
+def _training_pod(line: demo.Run) -> str | None:
+    """The pod of a training that is well under way, by the progress that it writes."""
+    for file in (line.store / "training").glob("*/progress.json"):
+        try:
+            percent = json.loads(file.read_text("utf-8"))["percent"]
+        except (OSError, ValueError):
+            continue
+        name, _, key = file.parent.name.rpartition("-")
+        if 25 <= percent <= 80:  # past the first checkpoint
+            for pod in line.cluster.list("pods", f"job-name=train-{name}-{key}"):
+                if pod["status"].get("phase") == "Running":
+                    return str(pod["metadata"]["name"])
+    return None
+
+
+def test_both_pass_their_gate_and_move_by_steps_to_all_traffic_without_an_error(line: demo.Run) -> None:
+    watch = _Shares()
+
+    def done(items: dict[str, dict[str, object]]) -> bool:
+        watch.see(line)
+        return all(map(demo.has_ended, items.values()))
+
+    demo.follow(line, 900, lambda items: any(map(demo.wants_traffic, items.values())), "a gate")
+    with demo.rollout_traffic(line):
+        demo.follow(line, 900, done, "both rollouts")
+    for name in demo.SPECIALISTS:
+        found = look.status(line, "specialist", name)
+        assert demo.stage_of({"status": found}) == "Promoted", found
+        assert found["weightPercent"] == 100
+        assert found["stable"]["evaluation"]["verdict"] == "passed"
+        assert found["stable"]["shadow"]["verdict"] == "promote"
+        assert found["stable"]["dataset"].startswith("sha256:")
+        assert found["stable"]["rayJob"]
+    rows = look.results(line, "rollout")
+    assert look.errors(rows) == []
+    assert {row["tier"] for row in rows if row["task"] in ("metagpt", "agbenchmark")} == {"llm"}
+    assert watch.steps, "no canary step was seen"
+    for (name, weight), (candidate, n) in watch.steps.items():
+        assert look.within_binomial(candidate, n, weight / 100), f"{name} at {weight} %: {candidate} of {n}"
+
+
+class _Shares:
+    """Conversations by arm while a weight stood: the difference of the gateway's counters over its time."""
+
+    def __init__(self) -> None:
+        self.steps: dict[tuple[str, int], tuple[int, int]] = {}
+        self._start: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def see(self, line: demo.Run) -> None:
+        for name in demo.SPECIALISTS:
+            before = look.status(line, "specialist", name)
+            counted = look.signals(line)["specialists"].get(name, {}).get("arms", {})
+            after = look.status(line, "specialist", name)
+            weight = (before.get("rollout") or {}).get("weightPercent", 0)
+            same = (after.get("rollout") or {}).get("weightPercent", 0) == weight
+            if "candidate" not in before or not same or not 0 < weight < 100:
+                continue
+            mine = counted.get(before["candidate"]["name"], {}).get("assigned", 0)
+            total = sum(arm["assigned"] for arm in counted.values())
+            first = self._start.setdefault((name, weight), (mine, total))
+            self.steps[(name, weight)] = (mine - first[0], total - first[1])
+
+
+def test_kubectl_tells_the_story(line: demo.Run) -> None:
+    line.cluster.kubectl("wait", "--for=condition=Ready", "specialist/voice", "--timeout=10s")
+    shown = line.cluster.kubectl("get", "slm")
+    assert "specialist.slmfleet.dev/voice" in shown and "Promoted" in shown
+    for kind in ("routers", "taskclusters", "specialists", "basemodels"):
+        assert max(len(row) for row in line.cluster.kubectl("get", kind).splitlines()) <= 120
+    told = subprocess.run(
+        [sys.executable, "-m", "slmfleet.cli", "status", "voice", "-n", line.cluster.namespace],
+        env={**line.cluster.env, "PYTHONPATH": str(ROOT / "operator"), "SLMFLEET_PROG": "kubectl slm"},
+        capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    for word in ("cluster", "dataset", "artifact", "gate", "shadow", "canary", "100 %", "Promoted"):
+        assert word in told.stdout
+
+
+def test_nothing_that_was_applied_differs_from_what_is_there(line: demo.Run) -> None:
+    for name in demo.SPECIALISTS:
+        assert look.diff(line, demo.specialist(line, name)) == ""
+    bases = fill("basemodels", parameters=line.base["parameters"], context_tokens=demo.BASE_CONTEXT_TOKENS,
+                 idle_seconds=line.options.idle_seconds)
+    assert look.diff(line, bases) == ""
+
+
+def test_one_server_process_answers_for_both(line: demo.Run) -> None:
+    pods = look.pool_pods(line)
+    both = [p for p in pods if sum(n > 0 for a, n in look.served_by_adapter(p["status"]["podIP"]).items()
+                                   if a.startswith(("voice-", "banking-"))) == 2]
+    assert both, {p["metadata"]["name"]: look.served_by_adapter(p["status"]["podIP"]) for p in pods}
+
+
+def test_a_bad_revision_is_rolled_back_and_no_client_sees_an_error(line: demo.Run) -> None:
+    good = look.status(line, "specialist", "voice")["stable"]["name"]
+    line.outcomes["voice"] = "Promoted"
+    demo.bad_revision(line)
+    status = look.status(line, "specialist", "voice")
+    assert status["stable"]["name"] == good
+    assert "RolledBack" in [entry["outcome"] for entry in status["history"]]
+    rows = look.results(line, "bad")
+    assert rows
+    assert look.errors(rows) == []
+
+
+def test_the_pool_goes_from_zero_to_two_and_back_with_the_calls(line: demo.Run) -> None:
+    pool = lambda: look.status(line, "basemodel", "tiny")  # noqa: E731
+    until("the pool at zero", 180, lambda: pool().get("replicas") == 0 and not look.pool_pods(line))
+    demo.send(line, "cold", "--phase", "later", "--round", "3", "--tasks", "snips", "--limit", "3")
+    cold = look.results(line, "cold")
+    assert look.errors(cold) == []
+    assert {row["tier"] for row in cold} == {"llm"}, "a call that meets a cold pool goes to the next tier at once"
+    until("one server", 120, lambda: pool().get("readyReplicas") == 1, every=1)
+    with demo.background(demo.agent_command(line, "load", "--phase", "later", "--round", "3", "--tasks", "snips",
+                                            "banking", "--repeat", "200", "--max-rate", "400"),
+                         env=demo.agent_env(), stdout=subprocess.DEVNULL):
+        until("two servers with both adapters", 240, lambda: [
+            len(e["adapters"]) for e in pool().get("endpoints", []) if e["ready"]] == [2, 2], every=1)
+    with demo.background(demo.agent_command(line, "light", "--phase", "later", "--round", "3", "--tasks", "snips",
+                                            "--repeat", "200", "--max-rate", "2"),
+                         env=demo.agent_env(), stdout=subprocess.DEVNULL):
+        until("one server again", 180, lambda: pool().get("replicas") == 1 and len(look.pool_pods(line)) == 1)
+    until("no server", 180, lambda: pool().get("replicas") == 0 and not look.pool_pods(line))
+    for stage in ("load", "light"):
+        assert look.errors(look.results(line, stage)) == []
+    moves = [(e["previous"], e["replicas"]) for e in reversed(pool()["scalingHistory"])][-4:]
+    assert moves == [(0, 1), (1, 2), (2, 1), (1, 0)]
+
+
+def test_a_killed_operator_picks_up_where_it_was(line: demo.Run) -> None:
+    names = [job["metadata"]["uid"] for job in line.cluster.list("jobs")]
+    before = {n: look.status(line, "specialist", n)["stable"]["artifact"] for n in demo.SPECIALISTS}
+    line.cluster.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=operator", "--grace-period=0", "--force")
+    line.cluster.kubectl("rollout", "status", "deployment/slmfleet-operator", "--timeout=120s", timeout=150)
+    time.sleep(20)
+    assert [job["metadata"]["uid"] for job in line.cluster.list("jobs")] == names
+    assert {n: look.status(line, "specialist", n)["stable"]["artifact"] for n in demo.SPECIALISTS} == before
+
+
+def test_no_pod_of_ours_breaks_pod_security_restricted(line: demo.Run) -> None:
+    space = line.cluster.get("namespace", line.cluster.namespace) or {}
+    assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    refused = [e for e in line.cluster.list("events") if "violates PodSecurity" in (e.get("message") or "")]
+    assert refused == []

@@ -1,0 +1,179 @@
+"""What the API server admits of the four kinds, what it refuses, and that a refusal names the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from apiserver import Api, Refused
+from manifests import ABSENT, DIGEST, RECIPIENT, changed, manifest
+
+KINDS = ("Router", "TaskCluster", "Specialist", "BaseModel")
+ARTIFACT = f"file:///adapters/intents/1@{DIGEST}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_smallest_object_of_each_kind_is_admitted(api: Api, namespace: str, kind: str) -> None:
+    answer = api.apply(manifest(kind, namespace))
+    assert answer.warnings == ()
+
+
+ADMITTED = [
+    ("Router", "spec.capture", {"enabled": False}),
+    ("Router", "spec.capture", ABSENT),
+    ("Router", "spec.store.url", "file:///fleet-a/store"),
+    ("Router", "spec.llm.apiKeySecretRef", {"name": "llm", "key": "token"}),
+    ("Router", "spec.llm.prices", {"inputPerMillion": 2.5, "outputPerMillion": 10}),
+    ("TaskCluster", "spec.outputFormat", {"type": "label", "labels": ["refund", "cancel"]}),
+    ("TaskCluster", "spec.outputFormat", {"type": "json", "jsonSchema": "{}"}),
+    ("TaskCluster", "metadata.name", "t" * 48),
+    ("Specialist", "spec.rollout.steps", [100]),
+    ("Specialist", "spec.rollout.steps", [5, 5, 25, 100]),
+    ("Specialist", "spec.rollout.promote", DIGEST),
+    ("Specialist", "spec.artifact", ARTIFACT),
+    ("Specialist", "spec.base.name", "tiny"),
+    ("Specialist", "spec.base.limits", {"licences": ["Apache-2.0", "LicenseRef-Own"], "maxMemory": "8Gi"}),
+    ("BaseModel", "spec.source", {"huggingFace": "Qwen/Qwen3-0.6B"}),
+    ("BaseModel", "spec.pool", {"minReplicas": 2, "maxReplicas": 2, "replicas": 2}),
+    ("BaseModel", "spec.pool.overlay.env", [{"name": "OMP_NUM_THREADS", "value": "1"}]),
+    ("BaseModel", "spec.pool.overlay.volumes", [{"claimName": "env", "mountPath": "/opt/slmfleet/env"}]),
+    ("BaseModel", "spec.pool.overlay.nodeSelector", {"kubernetes.io/arch": "amd64"}),
+]
+
+
+@pytest.mark.parametrize("kind, path, value", ADMITTED, ids=lambda part: str(part)[:40])
+def test_good_fields_are_admitted(api: Api, namespace: str, kind: str, path: str, value: Any) -> None:
+    api.apply(changed(manifest(kind, namespace), path, value))
+
+
+# Kind, field set, value, the field that the refusal names, and words of its message.
+REFUSED = [
+    ("Router", "spec.llm", ABSENT, "spec.llm", "Required"),
+    ("Router", "spec.llm.url", "llm.example/v1", "spec.llm.url", "https?"),
+    ("Router", "spec.llm.timeoutSeconds", 0, "spec.llm.timeoutSeconds", "greater than 0"),
+    ("Router", "spec.store.url", "s3://bucket/logs", "spec.store.url", "store.url must be file:///PATH"),
+    ("Router", "spec.store.url", "file:///a b", "spec.store.url", "should match"),
+    ("Router", "spec.store.url", "file:///a/../b", "spec.store.url", "must not have .."),
+    ("Router", "spec.store.claimName", "", "spec.store.claimName", "at least 1"),
+    ("Router", "spec.capture", {}, "spec.capture.recipients", "at least one age public key"),
+    ("Router", "spec.capture.recipients", [], "spec.capture.recipients", "at least one age public key"),
+    ("Router", "spec.capture.recipients", ["AGE-SECRET-KEY-1"], "spec.capture.recipients[0]", "should match"),
+    ("Router", "spec.capture.recipients", [RECIPIENT] * 17, "spec.capture.recipients", "at most 16"),
+    ("Router", "spec.capture.samplePercent", 101, "spec.capture.samplePercent", "less than or equal to 100"),
+    ("Router", "spec.gateway.replicas", 0, "spec.gateway.replicas", "greater than or equal to 1"),
+    ("Router", "spec.gateway.resources", {"cpu": "lots"}, "spec.gateway.resources.cpu", "should match"),
+    ("Router", "spec.currency", "usd", "spec.currency", "should match"),
+    ("Router", "spec.llm.url", "https://" + "x" * 1024, "spec.llm.url", "may not be more than 1024"),
+    ("Router", "spec.capure", {}, "spec.capure", "unknown field"),
+    ("TaskCluster", "spec.router", "Not_A_Name", "spec.router", "should match"),
+    ("TaskCluster", "spec.description", "x" * 4097, "spec.description", "4096"),
+    ("TaskCluster", "spec.metric", "vibes", "spec.metric", "supported values"),
+    ("TaskCluster", "spec.outputFormat", {"type": "label"}, "spec.outputFormat.labels", "labels is required"),
+    ("TaskCluster", "spec.outputFormat", {"type": "label", "labels": []}, "spec.outputFormat.labels", "is required"),
+    ("TaskCluster", "spec.outputFormat", {"type": "xml"}, "spec.outputFormat.type", "supported values"),
+    ("TaskCluster", "metadata.name", "t" * 49, "metadata.name", "48"),
+    ("TaskCluster", "metadata.name", "has.dots", "metadata.name", "should match"),
+    ("Specialist", "spec.taskCluster", ABSENT, "spec.taskCluster", "Required"),
+    ("Specialist", "spec.training.method", "Magic", "spec.training.method", "supported values"),
+    ("Specialist", "spec.training.rank", 0, "spec.training.rank", "greater than or equal to 1"),
+    ("Specialist", "spec.training.alpha", 0, "spec.training.alpha", "greater than 0"),
+    ("Specialist", "spec.rollout.steps", [10, 50], "spec.rollout.steps", "must be 100"),
+    ("Specialist", "spec.rollout.steps", [50, 10, 100], "spec.rollout.steps", "must not fall"),
+    ("Specialist", "spec.rollout.steps", [], "spec.rollout.steps", "at least 1"),
+    ("Specialist", "spec.rollout.steps", [0, 100], "spec.rollout.steps[0]", "greater than or equal to 1"),
+    ("Specialist", "spec.rollout.promote", "sha256:12", "spec.rollout.promote", "should match"),
+    ("Specialist", "spec.rollout.approval", "Maybe", "spec.rollout.approval", "supported values"),
+    ("Specialist", "spec.gate.confidence", 1, "spec.gate.confidence", "less than 1"),
+    ("Specialist", "spec.artifact", "file:///adapters/intents", "spec.artifact", "artifact must be file:///PATH@sha256"),
+    ("Specialist", "spec.artifact", f"s3://b/a@{DIGEST}", "spec.artifact", "artifact must be file:///PATH@sha256"),
+    ("Specialist", "spec.dataset.heldoutPercent", 0, "spec.dataset.heldoutPercent", "greater than 0"),
+    ("BaseModel", "spec.source", {}, "spec.source", "exactly one of"),
+    ("BaseModel", "spec.source", {"huggingFace": "a/b", "storePath": "bases/a"}, "spec.source", "exactly one of"),
+    ("BaseModel", "spec.source.storePath", "../keys", "spec.source.storePath", "should match"),
+    ("BaseModel", "spec.source.storePath", "bases/../../keys", "spec.source.storePath", "must not have .."),
+    ("BaseModel", "spec.parameters", 70_000_000_000, "spec.parameters", "less than or equal to 10000000000"),
+    ("BaseModel", "spec.licence", "do what you like", "spec.licence", "should match"),
+    ("BaseModel", "spec.memory", "lots", "spec.memory", "should match"),
+    ("BaseModel", "spec.pool", {"minReplicas": 3, "maxReplicas": 2}, "spec.pool.minReplicas", "must not exceed"),
+    ("BaseModel", "spec.pool", {"replicas": 5, "maxReplicas": 2}, "spec.pool.replicas", "must lie between"),
+    ("BaseModel", "spec.pool.runtime", "llama.cpp", "spec.pool.runtime", "supported values"),
+    ("BaseModel", "spec.pool.overlay.volumes", [{"claimName": "x", "mountPath": "/etc/x"}],
+     "spec.pool.overlay.volumes[0].mountPath", "should match"),
+    ("BaseModel", "spec.pool.overlay.hostPath", "/", "spec.pool.overlay.hostPath", "unknown field"),
+    ("BaseModel", "spec.pool.overlay.env", [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}],
+     "spec.pool.overlay.env", "Duplicate"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, path, value, field, words", REFUSED, ids=lambda part: str(part)[:40])
+def test_bad_fields_are_refused_by_name(
+    api: Api, namespace: str, kind: str, path: str, value: Any, field: str, words: str
+) -> None:
+    """As kubectl sends it: a create with strict field validation."""
+    with pytest.raises(Refused) as refused:
+        api.create(changed(manifest(kind, namespace), path, value))
+    assert field in str(refused.value)
+    assert words in str(refused.value)
+
+
+IMMUTABLE = [
+    ("TaskCluster", "spec.router", "others", "spec.router", "router is immutable"),
+    ("Specialist", "spec.taskCluster", "others", "spec.taskCluster", "taskCluster is immutable"),
+    ("BaseModel", "spec.source", {"storePath": "bases/other"}, "spec.source", "source is immutable"),
+    ("BaseModel", "spec.source", {"huggingFace": "a/b"}, "spec.source", "source is immutable"),
+]
+
+
+@pytest.mark.parametrize("kind, path, value, field, words", IMMUTABLE, ids=lambda part: str(part)[:40])
+def test_immutable_fields_stay(
+    api: Api, namespace: str, kind: str, path: str, value: Any, field: str, words: str
+) -> None:
+    made = manifest(kind, namespace)
+    api.create(made)
+    with pytest.raises(Refused) as refused:
+        api.apply(changed(made, path, value), force=True)
+    assert field in refused.value.causes
+    assert words in str(refused.value)
+
+
+def test_a_digest_may_be_added_to_a_source(api: Api, namespace: str) -> None:
+    made = manifest("BaseModel", namespace)
+    api.apply(made)
+    api.apply(changed(made, "spec.source.digest", DIGEST))
+
+
+def test_defaults_fill_what_is_not_said(api: Api, namespace: str) -> None:
+    specialist = changed(manifest("Specialist", namespace), "spec.rollout", {})
+    spec = api.apply(specialist).object["spec"]
+    assert spec["rollout"]["steps"] == [10, 50, 100]
+    assert spec["rollout"]["approval"] == "Automatic"
+    assert spec["suspend"] is False
+    assert "gate" not in spec, "objects have no defaults, only their leaves"
+
+
+def test_applying_again_changes_nothing(api: Api, namespace: str) -> None:
+    made = manifest("Router", namespace)
+    first, second = api.apply(made).object, api.apply(made).object
+    assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+
+
+def test_the_servers_object_is_read_by_the_model(api: Api, namespace: str) -> None:
+    """What the server admits, the operator accepts; and a field it does not know does not break it."""
+    from slmfleet.api.crd import KINDS as kinds
+
+    for kind in kinds:
+        admitted = api.apply(manifest(kind.name, namespace)).object
+        admitted["spec"]["newerField"] = 1
+        kind.model.model_validate(admitted)
+
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_every_example_is_admitted(api: Api, namespace: str, file: Path) -> None:
+    for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+        answer = api.create({**document, "metadata": {**document["metadata"], "namespace": namespace}})
+        assert answer.warnings == ()

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Runs parts of the tests (or the demo) in the project's own environment, and prints what each part took.
+#   tests/run.sh PART...      parts: lint unit kube node images serving e2e long demo crds
+set -uo pipefail
+cd "$(dirname "$0")/.."
+# Debian's interpreter makes the environment; Python of the user's choice may lack venv or ssl.
+python=/usr/bin/python3
+if [ ! -x "$python" ]; then python=$(command -v python3) || { echo "tests: python3 is missing; apt-get install python3" >&2; exit 1; }; fi
+export PYTHONPATH="operator:trainers:examples:." PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+began=$(date +%s)
+failed=()
+
+minutes() { awk -v s="$1" 'BEGIN { printf "%.1f min", s / 60 }'; }
+
+part() { # part NAME COMMAND...
+    local name=$1 start; shift
+    start=$(date +%s)
+    echo "=== $name"
+    if "$@"; then echo "=== $name: passed, $(minutes $(($(date +%s) - start)))"
+    else failed+=("$name"); echo "=== $name: FAILED, $(minutes $(($(date +%s) - start)))"; fi
+}
+
+environment() { # environment NAME: its folder, made if it is missing
+    "$python" images/environments.py "$1" | tee >(cat >&2) | tail -n 1
+}
+
+dev=$(environment dev) || exit 1
+[ -x "$dev/bin/python" ] || { echo "tests: the environment of the tests could not be made (see above)" >&2; exit 1; }
+export PATH="$dev/bin:$PATH"
+pytest() { "$dev/bin/python" -m pytest "$@"; }
+
+heavy() { # the environments of the trainer and the server
+    SLMFLEET_TRAIN_PYTHON="$(environment train)/bin/python" || return 1
+    SLMFLEET_SERVE_PYTHON="$(environment serve)/bin/python" || return 1
+    export SLMFLEET_TRAIN_PYTHON SLMFLEET_SERVE_PYTHON
+}
+
+lint() {
+    "$dev/bin/ruff" check . && "$dev/bin/mypy" -p slmfleet && "$dev/bin/lint-imports"
+}
+
+self_contained() { # the slim images, and the trainer with its own environment inside
+    "$python" images/build.py all --target slim && "$python" images/build.py trainer --target full
+}
+
+run_part() {
+    case $1 in
+        lint) part lint lint ;;
+        unit) part "unit tests" pytest -n 2 tests/unit tests/docs tests/devcluster -m "not kube and not node and not serving and not e2e and not long" -q ;;
+        kube) part "API server tests" pytest -n 2 tests/kube -m "kube and not long" -q ;;
+        node) part "development cluster" pytest tests/devcluster -m "node and not long" -q ;;
+        images) part "images" self_contained ;;
+        serving) part "environments" heavy && part "Triton and Ray" pytest tests/serving -m "serving and not long" -q ;;
+        e2e) part "environments" heavy && part "end to end" pytest tests/e2e -m "e2e and not long" -q -s -x ;;
+        long) part "environments" heavy && part "long tests" pytest tests/e2e -m e2e -q -s ;;
+        demo) part "demo" "$dev/bin/python" -m demo.run ;;
+        crds) part "CRDs" "$dev/bin/python" -m slmfleet.cli crds --out crds ;;
+        *) echo "tests: there is no part $1" >&2; exit 2 ;;
+    esac
+}
+
+for name in "$@"; do run_part "$name"; done
+echo "=== all parts: $(minutes $(($(date +%s) - began)))"
+if [ ${#failed[@]} -gt 0 ]; then echo "=== failed: ${failed[*]}"; exit 1; fi

@@ -1,0 +1,105 @@
+"""The board: demand from counters of gateways that come, go and restart."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from slmfleet.controllers.signals import Board
+from slmfleet.wire.signals import GatewaySignals, PoolSignals
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+class Watch:
+    """A board with a clock that is set by hand, and the Routers it rang."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.rung: list[str] = []
+        self.board = Board(dict, self.rung.append, lambda: self.now)
+
+    def take(self, seconds: float, *, load: float = 0.0, arrivals: int = 0, spilled: int = 0, instance: str = "i",
+             pod: str = "agents/g-0", uptime: float | None = None) -> None:
+        """`load`: call-seconds so far."""
+        self.now = NOW + timedelta(seconds=seconds)
+        pool = PoolSignals(in_flight_seconds=load, arrivals=arrivals, spilled=spilled)
+        self.board.take(pod, GatewaySignals(instance=instance, pools={"tiny": pool},
+                                            uptime_seconds=seconds if uptime is None else uptime))
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+def test_nothing_is_known_at_first(watch: Watch) -> None:
+    found = watch.board.demand("tiny")
+    assert (found.mean_in_flight, found.last_call, found.watched_since) == (0.0, None, NOW)
+
+
+def test_what_was_counted_before_the_watch_began_is_no_demand(watch: Watch) -> None:
+    """An operator that starts beside a busy gateway must not take its whole past for the last second."""
+    watch.take(1, load=9000, arrivals=9000, spilled=77)
+    found = watch.board.demand("tiny")
+    assert (found.mean_in_flight, found.spilled, found.last_call) == (0.0, 0, None)
+
+
+def test_the_mean_is_the_slope_of_the_call_seconds(watch: Watch) -> None:
+    for second in range(6):
+        watch.take(second, load=3.0 * second, arrivals=second)
+    found = watch.board.demand("tiny")
+    assert found.mean_in_flight == pytest.approx(3.0)
+    assert found.peak_in_flight == pytest.approx(3.0)
+    assert found.last_call == NOW + timedelta(seconds=5)
+
+
+def test_the_peak_outlasts_the_mean_for_twenty_seconds(watch: Watch) -> None:
+    for second in range(6):
+        watch.take(second, load=4.0 * second)
+    for second in range(6, 40):
+        watch.take(second, load=20.0)
+        found = watch.board.demand("tiny")
+        if second >= 9:
+            assert found.mean_in_flight == 0
+        if second <= 20:
+            assert found.peak_in_flight == pytest.approx(4.0)
+        if second >= 26:
+            assert found.peak_in_flight == 0
+
+
+def test_several_gateways_add_up(watch: Watch) -> None:
+    for second in range(6):
+        watch.take(second, load=1.0 * second, pod="agents/g-0", instance="a")
+        watch.take(second, load=2.0 * second, pod="agents/g-1", instance="b")
+    assert watch.board.demand("tiny").mean_in_flight == pytest.approx(3.0)
+
+
+def test_a_gateway_that_restarted_takes_nothing_back(watch: Watch) -> None:
+    for second in range(5):
+        watch.take(second, load=2.0 * second, arrivals=second)
+    watch.take(5, load=0.0, instance="new", uptime=0.1)
+    watch.take(6, load=2.0, instance="new", uptime=1.1)
+    assert watch.board.demand("tiny").mean_in_flight >= 0
+    assert watch.board.demand("tiny").mean_in_flight <= 2.0
+
+
+def test_calls_that_were_turned_away_are_counted_for_four_seconds(watch: Watch) -> None:
+    for second, spilled in enumerate([0, 5, 5, 5, 5, 5, 5]):
+        watch.take(second, spilled=spilled)
+        assert watch.board.demand("tiny").spilled == (5 if 1 <= second < 5 else 0)
+
+
+def test_only_counters_that_moved_wake_the_router(watch: Watch) -> None:
+    watch.take(0, arrivals=1)
+    watch.take(1, arrivals=1)
+    assert watch.rung == ["agents"]
+    watch.take(2, arrivals=2)
+    assert watch.rung == ["agents", "agents"]
+
+
+def test_signals_are_kept_by_router(watch: Watch) -> None:
+    watch.take(0, pod="agents/g-0", instance="a")
+    watch.take(0, pod="others/g-0", instance="b")
+    assert [s.instance for s in watch.board.of("agents")] == ["a"]

@@ -1,0 +1,93 @@
+"""The commands as a newcomer calls them, against golden files; and their documentation."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from slmfleet.cli.curate import curate
+from slmfleet.cli.discover import discover
+from slmfleet.cli.explain import explain_route
+from slmfleet.cli.redact import redact
+
+ROOT = Path(__file__).resolve().parents[3]
+GOLDEN = ROOT / "tests/golden/curation"
+COMMANDS = {"discover": discover, "redact": redact, "curate": curate, "explain-route": explain_route}
+
+
+def call(name: str, *arguments: object) -> Any:
+    app = typer.Typer()
+    app.command()(COMMANDS[name])
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("found")
+    result = call("discover", "--records", GOLDEN / "records.jsonl", "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_discover_finds_what_the_golden_files_say(found: Path) -> None:
+    expected = json.loads((GOLDEN / "clusters.json").read_text("utf-8"))
+    clusters = json.loads((found / "clusters.json").read_text("utf-8"))["clusters"]
+    shown = [{k: c[k] for k in ("name", "size", "description", "signature", "output_format")} for c in clusters]
+    assert shown == expected
+    assert (found / "assignments.jsonl").read_bytes() == (GOLDEN / "assignments.jsonl").read_bytes()
+
+
+def test_curate_writes_the_golden_report(found: Path, tmp_path: Path) -> None:
+    name = json.loads((GOLDEN / "clusters.json").read_text("utf-8"))[0]["name"]
+    done = call(
+        "curate", "--records", GOLDEN / "records.jsonl", "--clusters", found, "--cluster", name,
+        "--out", tmp_path, "--min-examples", 10, "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads((GOLDEN / "report.json").read_text())
+
+
+def test_too_few_examples_fail_in_one_line_and_one_object(
+    found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = json.loads((GOLDEN / "clusters.json").read_text("utf-8"))[0]["name"]
+    monkeypatch.setenv("SLMFLEET_TERMINATION_LOG", str(tmp_path / "termination"))
+    done = call(
+        "curate", "--records", GOLDEN / "records.jsonl", "--clusters", found, "--cluster", name,
+        "--out", tmp_path / "out", "--min-examples", 9999,
+    )  # fmt: skip
+    assert done.exit_code == 1
+    assert "slmfleet: TooFewExamples: " in done.stderr.splitlines()[-1]
+    assert json.loads((tmp_path / "termination").read_text())["reason"] == "TooFewExamples"
+    assert not (tmp_path / "out/report.json").exists()
+
+
+def test_redact_writes_the_golden_output(tmp_path: Path) -> None:
+    arguments = ["--records", GOLDEN / "texts.jsonl", "--out", tmp_path / "o.jsonl", "--report", tmp_path / "r.json"]
+    assert call("redact", *arguments).exit_code == 0
+    assert (tmp_path / "o.jsonl").read_bytes() == (GOLDEN / "texts.redacted.jsonl").read_bytes()
+    assert (tmp_path / "r.json").read_bytes() == (GOLDEN / "texts.report.json").read_bytes()
+
+
+def test_explain_route_says_why(found: Path) -> None:
+    done = call("explain-route", "--classifier", found / "classifier.npz", "--prompt", "lock the hall door", "--json")
+    assert json.loads(done.stdout)["label"] is not None
+    done = call("explain-route", "--classifier", found / "classifier.npz", "--prompt", "")
+    assert done.stdout.startswith("abstain: ")
+    assert call("explain-route", "--classifier", found / "classifier.npz").exit_code == 2
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_option_is_documented(name: str) -> None:
+    app = typer.Typer(add_completion=False)
+    app.command()(COMMANDS[name])
+    options = {o for p in typer.main.get_command(app).params for o in p.opts} - {"--help"}
+    text = (ROOT / "docs/curation.md").read_text("utf-8")
+    section = text.split(f"## `slmfleet {name}`")[1].split("\n## ")[0]
+    assert not sorted(o for o in options if not re.search(rf"`?{re.escape(o)}\b", section))

@@ -1,0 +1,141 @@
+"""Discovery on small generated logs: tasks are found, kept apart, named and recognised."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from curation_samples import HOME, SHOP, log_of, mixed, record, utterance
+
+from slmfleet.curation import discover as stage
+from slmfleet.curation.report import score
+from slmfleet.recognise import Classifier, frame_fingerprint
+from slmfleet.wire.discovery import ClustersFile, DiscoveryResult
+
+
+@pytest.fixture(
+    scope="module", params=[None, "Name the intent of the message. Answer in JSON."], ids=["none", "shared"]
+)
+def run(request):
+    log, truth = mixed(system=request.param)
+    return log, truth, stage.discover(log, stage.Settings())
+
+
+def test_two_tasks_behind_one_frame_are_two_clusters(run) -> None:
+    _, truth, found = run
+    scores = score(truth, found.assigned)
+    assert (scores.tasks_found, scores.clusters) == (2, 2)
+    assert scores.purity >= 0.99
+    assert scores.missed <= 0.02
+    assert scores.foreign == 0
+
+
+def test_a_shared_frame_is_nobodys_fingerprint(run) -> None:
+    _, _, found = run
+    assert [c.signature.fingerprints for c in found.clusters.clusters] == [[], []]
+
+
+def test_the_format_is_a_closed_set(run) -> None:
+    _, _, found = run
+    for cluster in found.clusters.clusters:
+        schema = cluster.output_format.json_schema
+        assert schema is not None
+        assert schema["required"] == ["intent"]
+        assert schema["additionalProperties"] is False
+        assert len(schema["properties"]["intent"]["enum"]) == 8
+
+
+def test_the_classifier_recognises_new_calls_and_abstains_from_others(run) -> None:
+    _, _, found = run
+    assert found.trained is not None
+    rng = random.Random(99)
+    names = set()
+    for forms in (HOME, SHOP):
+        texts = [utterance(forms, label, rng) for label in sorted(forms) for _ in range(6)]
+        labels = [
+            found.trained.classifier.classify({"messages": [{"role": "user", "content": t}]}).label for t in texts
+        ]
+        own = max(set(labels) - {None}, key=labels.count)
+        names.add(own)
+        assert labels.count(own) >= 0.85 * len(labels)
+    assert len(names) == 2
+    long = {"messages": [{"role": "user", "content": "Refactor the module and explain the design. " * 40}]}
+    assert found.trained.classifier.classify(long).label is None
+
+
+def test_the_same_log_gives_the_same_files(run, tmp_path: Path) -> None:
+    log, _, found = run
+    stage.write(found, tmp_path / "a")
+    stage.write(stage.discover(log, stage.Settings()), tmp_path / "b")
+    for name in ("clusters.json", "assignments.jsonl", "classifier.npz", "centroids.json", "result.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_tasks_keep_their_names_when_the_next_log_comes(run, tmp_path: Path) -> None:
+    _, _, found = run
+    stage.write(found, tmp_path)
+    log, truth = mixed(140, seed=8)
+    again = stage.discover(log, stage.Settings(), stage.read_previous(tmp_path))
+    assert {c.name for c in again.clusters.clusters} == {c.name for c in found.clusters.clusters}
+    assert score(truth, again.assigned).purity >= 0.99
+
+
+def test_a_published_classifier_lies_under_its_digest(run, tmp_path: Path) -> None:
+    _, _, found = run
+    result = stage.write(found, tmp_path / "out", tmp_path / "router")
+    assert result.classifier is not None
+    folder = result.classifier.digest.removeprefix("sha256:")
+    assert result.classifier.path == f"router/{folder}/classifier.npz"
+    Classifier.load(tmp_path / result.classifier.path, result.classifier.digest)
+    DiscoveryResult.model_validate_json((tmp_path / "out/result.json").read_bytes())
+    file = ClustersFile.model_validate_json((tmp_path / "out/clusters.json").read_bytes())
+    lines = [json.loads(x) for x in (tmp_path / "out/assignments.jsonl").read_text().splitlines()]
+    assert len(lines) == file.records
+    assert sum(x["cluster"] is None for x in lines) == file.unassigned
+
+
+def test_own_prompts_become_fingerprints() -> None:
+    rng = random.Random(4)
+    lines = []
+    for number in range(300):
+        forms, system = (HOME, "You run a house.") if number % 2 else (SHOP, "You help in a shop.")
+        label = rng.choice(sorted(forms))
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": utterance(forms, label, rng)}]
+        lines.append(record(number, messages, label))
+    found = stage.discover(log_of(lines), stage.Settings())
+    prints = {f for c in found.clusters.clusters for f in c.signature.fingerprints}
+    assert prints == {frame_fingerprint(lines[0]["request"]), frame_fingerprint(lines[1]["request"])}
+    assert {c.output_format.type for c in found.clusters.clusters} == {"label"}
+
+
+def test_a_log_without_tasks_gives_none_and_no_classifier(tmp_path: Path) -> None:
+    log, _ = mixed(0, broad=120)
+    found = stage.discover(log, stage.Settings())
+    assert found.clusters.clusters == []
+    assert stage.write(found, tmp_path).classifier is None
+    assert stage.write(stage.discover(log_of([]), stage.Settings()), tmp_path).clusters.records == 0
+
+
+def test_failed_and_truncated_calls_are_set_aside() -> None:
+    log, _ = mixed(60, broad=0)
+    broken = [
+        record(900, [{"role": "user", "content": "lock the hall door"}], "", status=500),
+        record(901, [{"role": "user", "content": "lock the hall door"}], "x", truncated=True),
+    ]
+    log.records += log_of(broken).records
+    found = stage.discover(log, stage.Settings())
+    assert found.clusters.skipped == 2
+    assert set(found.assigned) == {r.id for r in log.records}
+
+
+def test_examples_are_redacted() -> None:
+    log, _ = mixed(80, broad=0)
+    for r in log.records:
+        r.request["messages"][-1]["content"] += " mail anna.berg@corp-mail.com"
+    found = stage.discover(log, stage.Settings())
+    text = found.clusters.model_dump_json()
+    assert found.clusters.clusters
+    assert "anna.berg" not in text
+    assert "example." in text

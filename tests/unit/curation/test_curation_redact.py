@@ -1,0 +1,134 @@
+"""Redaction: what is found, what replaces it, and the leak test."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slmfleet.curation.personal import find, iban_ok, luhn
+from slmfleet.curation.redact import Redactor, Seeker
+from slmfleet.curation.redact_file import redact_file
+
+FOUND = [
+    ("mail me at anna.berg+x@corp-mail.co.uk please", "email", "anna.berg+x@corp-mail.co.uk"),
+    ("card 4111 1111 1111 1111 expires soon", "card", "4111 1111 1111 1111"),
+    ("IBAN DE89 3704 0044 0532 0130 00 it is", "iban", "DE89 3704 0044 0532 0130 00"),
+    ("call +49 170 1234567 today", "phone", "+49 170 1234567"),
+    ("call (415) 555-2671 today", "phone", "(415) 555-2671"),
+    ("ssn 123-45-6789.", "us_ssn", "123-45-6789"),
+    ("from 203.0.113.77 and on", "ip", "203.0.113.77"),
+    ("from 2001:db8:85a3::8a2e:370:7334 on", "ip", "2001:db8:85a3::8a2e:370:7334"),
+    ("see https://bob:hunter22@host/x", "url_credentials", "bob:hunter22"),
+    ("use postgres://app:s3cret@db.local/x", "connection_string", "postgres://app:s3cret@db.local/x"),
+    ("key sk-proj-aB3dE5fG7hJ9kL1mN3pQ5r ok", "api_key", "sk-proj-aB3dE5fG7hJ9kL1mN3pQ5r"),
+    ("aws AKIAIOSFODNN7EXAMPLE here", "api_key", "AKIAIOSFODNN7EXAMPLE"),
+    ("Authorization: Bearer abcDEF123456ghiJKL789", "token", "abcDEF123456ghiJKL789"),
+    ("password: Tr0ub4dor&3", "secret", "Tr0ub4dor&3"),
+    ("Hello, my name is Xaver Quandt and", "name", "Xaver Quandt"),
+    ("ask Dr. Okonkwo about it", "name", "Okonkwo"),
+    ("born on 12/03/1984", "date_of_birth", "12/03/1984"),
+]
+
+
+@pytest.mark.parametrize(("text", "kind", "value"), FOUND)
+def test_a_value_is_found_whole(text: str, kind: str, value: str) -> None:
+    assert (kind, value) in [(s.kind, s.value) for s in find(text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "card 4111 1111 1111 1112 is wrong",
+        "meet on 2026-03-02 at 10:30:00",
+        "version 1.2.3.4567 of build 20260302",
+        "IBAN DE00 3704 0044 0532 0130 00",
+        "i forgot my password yesterday",
+        "the total is 1,000,000.50 for 12 items",
+        "dear customer, this is the Best offer",
+        "add clem burke in my playlist",
+        "127.0.0.1 is home",
+    ],
+)
+def test_what_only_looks_alike_stays(text: str) -> None:
+    assert [s for s in find(text) if s.kind != "name"] == []
+
+
+@pytest.mark.parametrize(("text", "kind", "value"), FOUND)
+def test_a_surrogate_is_of_the_same_kind_and_never_the_value(text: str, kind: str, value: str) -> None:
+    redactor = Redactor()
+    redactor.learn("c", text)
+    clean = redactor.redact("c", text)
+    assert value not in clean
+    assert clean.startswith(text[: text.index(value)])
+    if kind in ("card", "iban", "email", "ip"):
+        assert kind in {s.kind for s in find(clean)} or kind == "card"
+    assert redactor.leaks(clean) == []
+
+
+def test_a_copied_value_is_still_copied_and_another_conversation_gets_another() -> None:
+    redactor = Redactor()
+    for conversation in ("a", "b"):
+        redactor.learn(conversation, "I am writing as anna@corp.com, my name is Xaver Quandt")
+    prompt, answer = (redactor.redact("a", t) for t in ("from anna@corp.com", '{"from": "anna@corp.com"}'))
+    assert prompt.removeprefix("from ") in answer
+    assert redactor.redact("b", "from anna@corp.com") != prompt
+    assert "Xaver" not in redactor.redact("a", "so Xaver Quandt came")
+
+
+def test_surrogates_pass_their_own_checksums() -> None:
+    redactor = Redactor()
+    card = redactor.redact("c", "4111-1111-1111-1111")
+    iban = redactor.redact("c", "GB82WEST12345698765432")
+    assert luhn(card.replace("-", "")) and card.count("-") == 3 and card.startswith("9")
+    assert iban_ok(iban) and iban.startswith("GB")
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200))
+def test_spans_are_in_order_and_do_not_overlap(text: str) -> None:
+    spans = find(text)
+    assert all(a.end <= b.start for a, b in pairwise(spans))
+    assert all(text[s.start : s.end] == s.value for s in spans)
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("ab1@. ", min_size=1, max_size=6), max_size=5), st.text("ab1@. ", max_size=40))
+def test_the_seeker_only_reports_what_is_there(values: list[str], text: str) -> None:
+    for span in Seeker((v, "x") for v in values).spans(text):
+        assert text[span.start : span.end] in values
+
+
+def test_a_file_is_redacted_line_by_line_with_a_report(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(
+        "".join(json.dumps({"id": str(i), "text": t}) + "\n" for i, (t, _, _) in enumerate(FOUND)) + "{broken\n",
+        "utf-8",
+    )
+    found = redact_file(source, tmp_path / "out.jsonl", tmp_path / "report.json")
+    text = (tmp_path / "out.jsonl").read_text("utf-8")
+    assert not [v for _, _, v in FOUND if v in text]
+    assert (found.lines, found.leaks, found.set_aside) == (len(FOUND), 0, {"not JSON": 1})
+    assert found.replaced["email"] == 1
+    redact_file(source, tmp_path / "again.jsonl", tmp_path / "report2.json")
+    assert (tmp_path / "again.jsonl").read_text("utf-8") == text
+
+
+def test_a_usage_record_keeps_its_form(tmp_path: Path) -> None:
+    line = {
+        "id": "anna@corp.com",
+        "time": "2026-03-02T08:00:00Z",
+        "request": {"messages": [{"role": "user", "content": "I am anna@corp.com"}], "max_tokens": 12},
+        "response": {"choices": [{"message": {"content": '{"mail": "anna@corp.com"}'}}]},
+    }
+    (tmp_path / "in.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    redact_file(tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "report.json")
+    clean = json.loads((tmp_path / "out.jsonl").read_text("utf-8"))
+    answer = json.loads(clean["response"]["choices"][0]["message"]["content"])["mail"]
+    assert clean["request"]["messages"][0]["content"] == f"I am {answer}"
+    assert clean["request"]["max_tokens"] == 12
+    assert answer != "anna@corp.com"

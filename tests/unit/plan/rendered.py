@@ -1,0 +1,75 @@
+"""Every kind of object that the operator renders, one of each, with every option that shows in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plan_builders import (
+    ARTIFACT,
+    CURATED,
+    TRAINED,
+    after,
+    base,
+    cluster,
+    facts,
+    revision,
+    router,
+    router_facts,
+    specialist,
+)
+
+from slmfleet.plan import gateway, pool
+from slmfleet.plan.config import Config
+from slmfleet.plan.facts import ChatTemplate, Plan, RouterFacts
+from slmfleet.plan.jobs import discover_job
+from slmfleet.plan.pods import Object, store_prefix
+from slmfleet.plan.specialist import plan_specialist
+from slmfleet.plan.table import route_table
+
+CONFIG = Config.model_validate({
+    "namespace": "demo",
+    "images": {"slmfleet": "slmfleet:1", "trainer": "trainer:1", "pool": "pool:1"},
+    "trainer": {"volumes": [{"claimName": "env-train", "mountPath": "/opt/slmfleet/env"}]},
+    "pool": {"python": "/opt/serve/bin/python", "volumes": [{"claimName": "env-serve", "mountPath": "/opt/serve"}]},
+})  # fmt: skip
+ROUTER = router(llm={"url": "https://llm.example/v1", "apiKeySecretRef": {"name": "llm", "key": "key"}})
+BASE = base(pool={"maxReplicas": 2, "resources": {"cpu": "2", "memory": "4Gi", "gpus": 1}, "overlay": {
+    "env": [{"name": "HF_HUB_OFFLINE", "value": "1"}], "nodeSelector": {"disk": "fast"},
+    "volumes": [{"claimName": "hub", "mountPath": "/data/hub"}]}})  # fmt: skip
+
+
+def rendered() -> dict[str, Object]:
+    """File name to object."""
+    table, service, deployment = gateway.objects(CONFIG, ROUTER, _table())
+    jobs = {name: plan.apply[0] for name, plan in _steps().items()}
+    discover = discover_job(CONFIG, "discover-agents-0002", ("agents", "uid-of-agents"), ROUTER.spec, 2,
+                            store_prefix(ROUTER.spec.store.url))
+    return {"gateway-routes": table, "gateway-service": service, "gateway-deployment": deployment,
+            "pool-deployment": pool.deployment(CONFIG, BASE, 1, "fleet"), "job-discover": discover, **jobs}
+
+
+def _steps() -> dict[str, Plan]:
+    me = specialist(training={"steps": 40, "learningRate": 0.001, "workers": 2})
+
+    def plan(**observed: Any) -> Plan:
+        return plan_specialist(CONFIG, me, facts(router=ROUTER, bases={"tiny": BASE}, **observed))
+
+    me = after(me, plan())
+    return {"job-curate": plan(), "job-train": plan(curation=CURATED),
+            "rayjob-train": plan(curation=CURATED, ray_jobs_served=True),
+            "job-evaluate": plan(curation=CURATED, training=TRAINED)}
+
+
+def _table() -> Any:
+    mine = specialist(status={"stable": revision(), "candidate": revision("sha256:" + "0b" * 32),
+                              "rollout": {"stage": "Canary", "weightPercent": 10}})
+    wanted = cluster(outputFormat={"type": "json", "jsonSchema": '{"type": "object"}'},
+                     signature={"fingerprints": ["f1"]})
+    served = base(status={"endpoints": [{"pod": "pool-0", "address": "10.0.0.9", "ready": True,
+                                         "adapters": [f"intents-{ARTIFACT[7:19]}"]}]})
+    return route_table(CONFIG, ROUTER, _facts(wanted, mine, served))
+
+
+def _facts(wanted: Any, mine: Any, served: Any) -> RouterFacts:
+    return router_facts(clusters={"intents": wanted}, specialists={"intents": mine}, bases={"tiny": served},
+                        templates={"tiny": ChatTemplate("{{ messages }}", "<s>", "</s>")})

@@ -1,0 +1,127 @@
+"""One TaskCluster: made of what was found, ranked against the bases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from plan_builders import base, cluster, conditions, message, router, specialist
+
+from slmfleet.plan.clusters import cluster_object, labels_of, ours, plan_cluster
+from slmfleet.plan.facts import Plan
+from slmfleet.wire.discovery import Example, FoundCluster, Signature
+from slmfleet.wire.routes import OutputFormat
+
+
+def found(**changes: Any) -> FoundCluster:
+    known: dict[str, Any] = {
+        "name": "intents", "version": "sha256:v", "description": "d", "size": 10, "share": 0.123456,
+        "signature": Signature(), "output_format": OutputFormat(), "input_tokens_p95": 400}
+    return FoundCluster(**(known | changes))
+
+
+def planned(what: FoundCluster | None = None, *, status: dict[str, Any] | None = None, run: int = 3, gone: bool = False,
+            bases: Any = None, specialists: Any = None) -> Plan:
+    me = cluster(status=status or {})
+    return plan_cluster(me, None if gone else router(), what, run, {"tiny": base()} if bases is None else bases,
+                        specialists or {})
+
+
+def enum(values: list[str], *more: str) -> dict[str, Any]:
+    return {"type": "object", "properties": {"intent": {"enum": values}, **{name: {} for name in more}}}
+
+
+FORMATS: list[tuple[dict[str, Any], str, list[str] | None]] = [
+    ({"type": "label", "labels": ["a", "b"]}, "label", ["a", "b"]),
+    ({"type": "json", "json_schema": enum(["a", "b"])}, "label", ["a", "b"]),
+    ({"type": "json", "json_schema": enum(["a", "b"], "slots")}, "fields", None),
+    ({"type": "json"}, "fields", None),
+    ({"type": "text"}, "exact", None),
+]
+
+
+@pytest.mark.parametrize("wanted, metric, labels", FORMATS)
+def test_the_metric_follows_the_answers_form(wanted: dict[str, Any], metric: str, labels: list[str] | None) -> None:
+    form = OutputFormat(**wanted)
+    assert labels_of(form) == labels
+    made = cluster_object(router(), found(output_format=form))
+    assert made["spec"]["metric"] == metric
+    assert made["spec"]["outputFormat"]["type"] == wanted["type"]
+    if form.json_schema:
+        assert json.loads(made["spec"]["outputFormat"]["jsonSchema"]) == form.json_schema
+
+
+def test_what_is_too_long_for_the_api_is_cut() -> None:
+    signature = Signature(fingerprints=["f"] * 99, tools=["t"] * 200, system_prompt="s" * 9999,
+                          response_format="r" * 999)
+    spec = cluster_object(router(), found(description="d" * 9999, signature=signature))["spec"]
+    assert len(spec["description"]) == 4096
+    assert {key: len(value) for key, value in spec["signature"].items()} == {
+        "fingerprints": 64, "tools": 128, "systemPrompt": 2048, "responseFormat": 253}  # fmt: skip
+
+
+def test_what_was_measured_is_in_status() -> None:
+    examples = [Example(prompt="x" * 3000 + "end", response="a")] * 5
+    plan = planned(found(examples=examples, output_format=OutputFormat(type="label", labels=["a", "b"])))
+    status = plan.status
+    assert (status["sharePercent"], status["calls"], status["labels"], status["run"]) == (12.35, 10, 2, 3)
+    assert len(status["examples"]) == 3
+    assert status["examples"][0]["prompt"].endswith("end")
+    assert conditions(plan)["Found"] == ("True", "Discovered")
+
+
+def test_a_run_that_did_not_see_the_task_takes_nothing_away() -> None:
+    before = {"version": "sha256:old", "run": 2, "calls": 7, "inputTokensP95": 40}
+    plan = planned(None, status=before)
+    assert {key: plan.status[key] for key in before} == before
+
+
+def test_a_cluster_by_hand_is_declared() -> None:
+    assert conditions(planned())["Found"] == ("True", "Declared")
+
+
+def test_without_its_router_it_is_stalled() -> None:
+    plan = planned(gone=True)
+    assert conditions(plan)["Found"] == ("False", "RouterNotFound")
+    assert "Stalled" in conditions(plan)
+    assert "agents" in message(plan, "Found")
+
+
+BASES: list[tuple[Any, tuple[str, str]]] = [
+    ({"tiny": base()}, ("True", "BasesFit")),
+    ({"gpl": base("gpl", licence="GPL-3.0")}, ("False", "NoBaseFits")),
+    ({"short": base("short", contextTokens=449)}, ("False", "NoBaseFits")),
+    ({}, ("False", "NoBaseFits")),
+]
+
+
+@pytest.mark.parametrize("bases, condition", BASES)
+def test_the_bases_are_ranked_with_reasons(bases: Any, condition: tuple[str, str]) -> None:
+    """400 tokens of prompt need 450 of context: an eighth is left for the answer."""
+    plan = planned(found(), bases=bases)
+    assert conditions(plan)["BaseSelectable"] == condition
+    assert [c["name"] for c in plan.status["candidates"]] == sorted(bases)
+    assert all(c["reason"] for c in plan.status["candidates"])
+
+
+def test_the_limits_of_its_specialist_hold_for_the_ranking() -> None:
+    wish = specialist("mine", base={"limits": {"licences": ["GPL-3.0"]}})
+    plan = planned(bases={"gpl": base("gpl", licence="GPL-3.0")}, specialists={"mine": wish})
+    assert plan.status["candidates"][0]["suitable"] is True
+    assert plan.status["specialist"] == "mine"
+
+
+FOUND = replace(cluster(), meta=replace(cluster().meta, managed=True))
+OWNERS: list[tuple[str, Any, bool]] = [
+    ("new", None, True),
+    ("found before", FOUND, True),
+    ("declared by a person", cluster(), False),
+    ("of another router", replace(FOUND, spec=cluster(router="another").spec), False),
+]
+
+
+@pytest.mark.parametrize("existing, mine", [row[1:] for row in OWNERS], ids=[row[0] for row in OWNERS])
+def test_discovery_changes_only_what_it_made(existing: Any, mine: bool) -> None:
+    assert ours(existing, "agents") == mine

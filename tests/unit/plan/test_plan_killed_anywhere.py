@@ -1,0 +1,184 @@
+"""Killed before or after any call, reading what is out of date: the same end, and no job made twice.
+
+A world in memory: an API server that keeps objects and one status by version, jobs that leave results, a gateway that
+follows the written stage. What is not covered here: the API server itself (tests/kube/test_operator_loop.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plan_builders import (
+    ARTIFACT,
+    CONFIG,
+    CURATED,
+    NOW,
+    PASSED,
+    REFUSED,
+    TRAINED,
+    after,
+    base,
+    cluster,
+    facts,
+    gateway,
+    later,
+    router,
+    router_facts,
+    serving,
+    specialist,
+)
+
+from slmfleet.api.router import RouterStatus
+from slmfleet.plan.facts import JobFact, RouterObject, SpecialistObject
+from slmfleet.plan.pool import adapter_name
+from slmfleet.plan.router import plan_router
+from slmfleet.plan.specialist import names, plan_specialist
+from slmfleet.wire.discovery import ClustersFile, DiscoveryResult
+from slmfleet.wire.jobs import EvaluationResult
+from slmfleet.wire.signals import CaptureSignals
+
+FAULTS = ("none", "killed before anything", "killed after applying", "status write refused", "read before last write")
+NEVER: list[tuple[str, bool]] = []
+disturbances = st.lists(st.tuples(st.sampled_from(FAULTS), st.booleans()), max_size=25)
+
+
+@dataclass
+class World:
+    """One Specialist. `written` holds every status that was written, the newest last."""
+
+    verdict: EvaluationResult
+    good: bool = True
+    written: list[SpecialistObject] = field(default_factory=lambda: [specialist()])
+    created: list[str] = field(default_factory=list)
+    finished: set[str] = field(default_factory=set)
+    ticks: int = 0
+
+    def look(self, fault: str, jobs_finish: bool) -> None:
+        """One reconcile, disturbed; then the world goes on."""
+        self.ticks += 1
+        stale = fault == "read before last write" and len(self.written) > 1
+        me = self.written[-2 if stale else -1]
+        if fault != "killed before anything":
+            plan = plan_specialist(CONFIG, me, self.observed(me))
+            for wanted in plan.apply:
+                if wanted["metadata"]["name"] not in self.created:
+                    self.created.append(wanted["metadata"]["name"])
+            if fault == "none":
+                self.written.append(after(me, plan))
+        if jobs_finish:
+            self.finished |= set(self.created)
+
+    def observed(self, me: SpecialistObject) -> Any:
+        made = names(me)
+        jobs = {name: JobFact("Succeeded" if name in self.finished else "Running") for name in self.created}
+        known: dict[str, Any] = {}
+        if made is not None:
+            known = {"curation": CURATED if made.dataset_job in self.finished else None,
+                     "training": TRAINED if made.training_job in self.finished else None,
+                     "evaluation": self.verdict if made.evaluation_job in self.finished else None}
+        held = {"tiny": base(status=serving(adapter_name("intents", ARTIFACT[7:19])))}
+        bases = held if self.written[-1].status.candidate or self.written[-1].status.stable else {"tiny": base()}
+        return facts(jobs=jobs, bases=bases, signals=self.signals(), now=later(self.ticks), **known)
+
+    def signals(self) -> Any:
+        """A gateway counts by the newest written stage: 200 replays in shadow, 200 conversations a canary step."""
+        status = self.written[-1].status
+        if status.candidate is None and status.stable is None:
+            return ()
+        stage, step = status.rollout.stage, status.rollout.step
+        if stage == "Placing":
+            return (gateway(),)
+        steps = step + 1 if stage == "Canary" else 3 if stage == "Done" else 0
+        failed = 0 if self.good else 150 * steps
+        return (gateway(agreed=200, conversations=200 * steps, failed=failed),)
+
+
+def run(disturbed: list[tuple[str, bool]], world: World) -> World:
+    for fault, finish in disturbed:
+        world.look(fault, finish)
+    quiet = 0
+    while quiet < 3:
+        before, finished = timeless(world), set(world.finished)
+        world.look("none", True)
+        quiet = quiet + 1 if (timeless(world), world.finished) == (before, finished) else 0
+        assert world.ticks < 200, f"it never comes to rest: {world.written[-1].status.stage}"
+    return world
+
+
+def timeless(world: World) -> Any:
+    """The final status but for its times."""
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: strip(v) for k, v in value.items() if k not in ("since", "promoted", "time")}
+        return [strip(v) for v in value] if isinstance(value, list) else value
+
+    return strip(world.written[-1].status.model_dump(mode="json"))
+
+
+ENDS = [(PASSED, True, "Promoted"), (PASSED, False, "RolledBack"), (REFUSED, True, "Refused")]
+
+
+@pytest.mark.parametrize("verdict, good, stage", ENDS, ids=[end[2] for end in ENDS])
+def test_an_undisturbed_run_comes_to_its_end(verdict: EvaluationResult, good: bool, stage: str) -> None:
+    world = run(NEVER, World(verdict, good))
+    assert world.written[-1].status.stage == stage
+    assert [name.split("-")[0] for name in world.created] == ["curate", "train", "evaluate"]
+
+
+@pytest.mark.parametrize("verdict, good, stage", ENDS, ids=[end[2] for end in ENDS])
+@settings(max_examples=15, deadline=None)
+@given(disturbed=disturbances)
+def test_a_run_killed_anywhere_comes_to_the_same_end(
+    verdict: EvaluationResult, good: bool, stage: str, disturbed: list[tuple[str, bool]]
+) -> None:
+    calm, wild = run(NEVER, World(verdict, good)), run(disturbed, World(verdict, good))
+    assert timeless(wild) == timeless(calm)
+    assert wild.created == calm.created, "the same jobs, none twice"
+
+
+@settings(max_examples=15, deadline=None)
+@given(disturbed=disturbances, moves=st.sets(st.integers(0, 39)))
+def test_a_cluster_that_moves_on_meanwhile_makes_no_second_job(
+    disturbed: list[tuple[str, bool]], moves: set[int]
+) -> None:
+    """Discovery runs again and again while a revision is made; the pinned one is finished."""
+    class Moving(World):
+        def observed(self, me: SpecialistObject) -> Any:
+            seen = super().observed(me)
+            newer = 1 + sum(tick <= self.ticks for tick in moves)
+            return replace(seen, cluster=cluster(status={"version": f"v{newer}", "run": newer, "inputTokensP95": 9}))
+
+    world = run(disturbed, Moving(PASSED))
+    assert world.written[-1].status.stage == "Promoted"
+    assert [name.split("-")[0] for name in world.created] == ["curate", "train", "evaluate"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(disturbed=disturbances)
+def test_discovery_killed_anywhere_runs_once(disturbed: list[tuple[str, bool]]) -> None:
+    empty = DiscoveryResult(clusters=ClustersFile(records=1000, records_digest="d", clusters=[]))
+    written: list[RouterObject] = [router()]
+    created: list[str] = []
+    finished: set[str] = set()
+    for tick, (fault, finish) in enumerate([*disturbed, *[("none", True)] * 6]):
+        me = written[-2 if fault == "read before last write" and len(written) > 1 else -1]
+        status = me.status.discovery
+        if fault != "killed before anything":
+            observed = router_facts(
+                signals=(gateway(capture=CaptureSignals(records=1500)),), now=later(tick),
+                jobs={status.job: JobFact("Running")} if status.job in created else {},
+                discovery=empty if status.job in finished else None)
+            plan = plan_router(CONFIG, me, observed)
+            created += [o["metadata"]["name"] for o in plan.apply
+                        if o["kind"] == "Job" and o["metadata"]["name"] not in created]
+            if fault == "none":
+                written.append(RouterObject(me.meta, me.spec, RouterStatus.model_validate(plan.status)))
+        if finish:
+            finished |= set(created)
+    assert created == ["discover-agents-0001"]
+    assert (written[-1].status.discovery.run, written[-1].status.discovery.job) == (1, None)
+    assert written[-1].status.discovery.time is not None and written[-1].status.discovery.time >= NOW

@@ -1,0 +1,173 @@
+"""The shared part of recognition: frames, features, the classifier's file and its abstentions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slmfleet.recognise import Classifier, Frame, features, frame_fingerprint, frame_of, template_of
+from slmfleet.recognise.classifier import Task
+from slmfleet.recognise.features import BUCKETS, SYSTEM_BUCKETS
+
+
+def chat(text: str, system: str | None = None, **more: Any) -> dict[str, Any]:
+    messages = [{"role": "system", "content": system}] if system else []
+    return {"model": "m", "messages": [*messages, {"role": "user", "content": text}], **more}
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("Today is 2026-03-02. Classify.", "Today is 2025-12-31. Classify."),
+        ("Session 8f3a-99 of anna@example.com", "Session 7b21-10 of li@example.org"),
+        ('The user is "Anna Berg". Answer.', 'The user is "Omar". Answer.'),
+        ("It is Monday, March 3, 2026.", "It is Friday, June 12, 2026."),
+        ("See https://example.com/a/1 now", "See https://example.org/b now"),
+        ("Two  spaces\nand lines", "Two spaces and lines"),
+    ],
+)
+def test_variables_of_a_system_prompt_do_not_change_its_fingerprint(one: str, two: str) -> None:
+    assert frame_fingerprint(chat("x", one)) == frame_fingerprint(chat("y", two))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        chat("x", "Translate."),
+        chat("x"),
+        chat("x", "Classify.", tools=[{"type": "function", "function": {"name": "look"}}]),
+        chat("x", "Classify.", response_format={"type": "json_object"}),
+    ],
+)
+def test_another_prompt_tool_or_format_is_another_frame(other: dict[str, Any]) -> None:
+    assert frame_fingerprint(chat("x", "Classify.")) != frame_fingerprint(other)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {
+            "messages": [
+                {"role": "developer", "content": "S"},
+                {"role": "user", "content": [{"type": "text", "text": "U"}]},
+            ]
+        },
+        {"instructions": "S", "input": "U"},
+        {"instructions": "S", "input": [{"role": "user", "content": [{"type": "input_text", "text": "U"}]}]},
+        {"system": [{"type": "text", "text": "S"}], "messages": [{"role": "user", "content": "U"}]},
+    ],
+)
+def test_every_api_gives_the_same_frame(body: dict[str, Any]) -> None:
+    frame = frame_of(body)
+    assert (frame.system, frame.user, frame.messages) == ("S", "U", 1)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "messages",
+                    "role",
+                    "content",
+                    "tools",
+                    "function",
+                    "name",
+                    "response_format",
+                    "input",
+                    "prompt",
+                    "text",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(json_values)
+def test_no_body_makes_recognition_fail(body: Any) -> None:
+    frame = frame_of(body)
+    features(frame)
+    assert toy().classify_frame(frame).rule
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300))
+def test_features_are_sorted_distinct_bucket_numbers(text: str) -> None:
+    found = features(Frame(user=text)).user
+    assert (np.diff(found) > 0).all()
+    assert len(found) == 0 or (found[0] >= 0 and found[-1] < BUCKETS)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200))
+def test_a_template_is_its_own_template(text: str) -> None:
+    assert template_of(template_of(text)) == template_of(text)
+
+
+def toy(**task: Any) -> Classifier:
+    """Two tasks: texts with "play music", texts with "my card"."""
+    user = np.zeros((BUCKETS, 2), dtype=np.float32)
+    for k, text in enumerate(("play music", "my card")):
+        user[features(Frame(user=text)).user, k] = 6.0
+    familiar = np.where(user > 0, 0.0, -5.0).astype(np.float32)
+    tasks = [Task("music", **({"min_familiarity": -4.5, "max_messages": 2} | task)), Task("card", max_messages=2)]
+    return Classifier(
+        tasks,
+        idf=np.ones(BUCKETS, dtype=np.float32),
+        user=user,
+        system=np.zeros((SYSTEM_BUCKETS, 2), dtype=np.float32),
+        bias=np.array([-4.0, -4.0], dtype=np.float32),
+        familiar=familiar,
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "label", "rule"),
+    [
+        (chat("play music"), "music", "classifier"),
+        (chat("my card"), "card", "classifier"),
+        (chat("tell me about giraffes"), None, "abstain: low score"),
+        (chat(""), None, "abstain: no user text"),
+        (chat("play music", tools=[{"function": {"name": "f"}}]), None, "abstain: unknown tools"),
+        ({"messages": [{"role": "user", "content": "play music"}] * 3}, None, "abstain: unknown messages"),
+    ],
+)
+def test_the_rule_says_why(body: dict[str, Any], label: str | None, rule: str) -> None:
+    decision = toy(tools=((),)).classify(body)
+    assert (decision.label, decision.rule) == (label, rule)
+
+
+def test_a_saved_classifier_decides_the_same_and_has_one_digest(tmp_path: Path) -> None:
+    first, second = toy().save(tmp_path / "a.npz"), toy().save(tmp_path / "b.npz")
+    assert first == second
+    loaded = Classifier.load(tmp_path / "a.npz", first)
+    assert loaded.classify(chat("play music")) == toy().classify(chat("play music"))
+    assert loaded.to_bytes() == toy().to_bytes()
+
+
+def test_other_bytes_than_the_digest_promises_are_refused(tmp_path: Path) -> None:
+    digest = toy().save(tmp_path / "a.npz")
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[100] ^= 1
+    (tmp_path / "a.npz").write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="digest is sha256:"):
+        Classifier.load(tmp_path / "a.npz", digest)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 nothing", b"\x93NUMPY"])
+def test_what_is_no_classifier_is_refused_with_its_path(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(ValueError, match=r"x\.npz"):
+        Classifier.load(tmp_path / "x.npz", None)

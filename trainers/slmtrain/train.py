@@ -1,0 +1,207 @@
+"""One specialist: a LoRA (DoRA, QLoRA) adapter or a full fine-tune, trained under Ray Train on one or more workers.
+
+    python -m slmtrain.train --dataset DIR --base PATH --method lora --out DIR [--checkpoints DIR] [--workers 2]
+
+Covered: loss on the answer only; batches of like length from a plan that every worker computes for itself, so that the
+number of workers changes the speed, never the curve; checkpoints through Ray Train; a worker that dies is replaced and
+goes on from the last checkpoint, and so does a whole new process with the same --checkpoints; an artifact that appears
+whole or not at all; a second run of finished work ends at once.
+Not covered: models that do not fit one worker (no sharding); prompts longer than the context (left out, and counted).
+
+Ray is started in this process unless RAY_ADDRESS names a cluster; then --dataset, --base, --out and --checkpoints must
+be on storage that all its nodes share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from slmtrain import data
+from slmtrain.errors import Refused, run_command
+from slmtrain.files import (
+    RESULT,
+    artifact_digest,
+    base_digest,
+    dataset_digest,
+    publish,
+    read_json,
+    resolve_base,
+    staging_folder,
+    text_digest,
+    write_json,
+)
+from slmtrain.job import METHODS, Config, Job, read_config
+from slmtrain.launch import ProgressLines, run_workers, start_ray
+
+SCHEMA = "slmtrain/training/v1"
+FACTS = "slmtrain.json"  # travels with the adapter and is part of its digest: what it was made of
+
+
+def refuse_what_cannot_run(method: str, dataset: Path, base: Path) -> None:
+    """Everything that can be known before Ray starts."""
+    import torch
+
+    if method == "qlora" and not torch.cuda.is_available():
+        raise Refused(
+            "NoAccelerator", "qlora needs a CUDA device, and none is visible; use --method lora, or a node with a GPU"
+        )
+    if not data.read_examples(dataset / "train.jsonl"):
+        raise Refused("TooFewExamples", f"{dataset / 'train.jsonl'} is empty")
+    if not any(base.glob("*.safetensors")):
+        raise Refused("BadBase", f"{base} has no *.safetensors; other weight formats are not loaded")
+
+
+def finished(out: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
+    """The result of an earlier run of exactly this work, whose files are still what it wrote; else None."""
+    path = out / RESULT
+    if not path.is_file():
+        return None
+    result = read_json(path)
+    same = isinstance(result, dict) and all(result.get(key) == value for key, value in inputs.items())
+    return result if same and result.get("artifact_digest") == artifact_digest(out) else None
+
+
+def model_card(job: Job, inputs: dict[str, Any], base: Path, report: dict[str, Any]) -> str:
+    card = base / "README.md"
+    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    licence = next((line for line in lines if line.startswith("license:")), "license: unknown")
+    kind = "A full fine-tune" if job.method == "full" else f"A {job.method.upper().replace('ORA', 'oRA')} adapter"
+    return f"""---
+base_model: {base.name}
+{licence}
+library_name: {"transformers" if job.method == "full" else "peft"}
+tags: [slmfleet, specialist]
+---
+# A specialist
+
+{kind} on `{base.name}` ({inputs["base_digest"]}).
+
+| | |
+|---|---|
+| dataset | {inputs["dataset_digest"]} |
+| examples | {report["examples"]} ({report["left_out"]} longer than the context were left out) |
+| steps | {report["steps"]} |
+| loss on the answers, last | {report["loss"]:.4f} |
+| seed | {inputs["seed"]} |
+| settings | `{json.dumps(inputs["config"])}` |
+
+Trained on recorded answers of another model; it inherits their errors. Judge it with `slmtrain.evaluate` before use.
+"""
+
+
+def train(
+    dataset: Path,
+    base: Path,
+    method: str,
+    out: Path,
+    config: Config,
+    workers: int,
+    checkpoints: Path,
+    progress: Path,
+    seed: int,
+) -> dict[str, Any]:
+    """The whole recipe; returns what `result.json` says."""
+    inputs = {
+        "method": method,
+        "seed": seed,
+        "config": asdict(config),
+        "base_digest": base_digest(base),
+        "dataset_digest": dataset_digest(dataset),
+    }
+    if (earlier := finished(out, inputs)) is not None:
+        print(f"{out} already holds this result: {earlier['artifact_digest']}", flush=True)
+        return earlier
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Refused("OutputTaken", f"{out} holds something else; choose another --out or empty it")
+    refuse_what_cannot_run(method, dataset, base)
+
+    began = time.monotonic()
+    name = "run-" + text_digest(json.dumps(inputs, sort_keys=True))[7:19]  # other inputs never meet this checkpoint
+    notes = checkpoints / f"{name}.notes"
+    notes.mkdir(parents=True, exist_ok=True)
+    staged = staging_folder(out)
+    progress.unlink(missing_ok=True)
+    job_id = start_ray(workers)
+    job = Job(
+        dataset=str(dataset.resolve()),
+        base=str(base.resolve()),
+        method=method,
+        staged=str(staged.resolve()),
+        progress=str(progress.resolve()),
+        notes=str(notes.resolve()),
+        seed=seed,
+        config=config,
+        ray_job_id=job_id,
+    )
+    print(f"ray job {job_id}, {workers} workers, {method} on {base}, checkpoints {checkpoints / name}", flush=True)
+    lines = ProgressLines(progress)
+    lines.start()
+    try:
+        report = run_workers(job, workers, checkpoints.resolve(), name)
+    finally:
+        lines.stop()
+
+    write_json(staged / FACTS, {"schema": "slmtrain/facts/v1", **inputs})
+    (staged / "README.md").write_text(model_card(job, inputs, base, report), encoding="utf-8")
+    result = {
+        "schema": SCHEMA,
+        **inputs,
+        "steps": report["steps"],
+        "examples": report["examples"],
+        "left_out": report["left_out"],
+        "tokens": report["tokens"],
+        "loss": round(report["loss"], 6),
+        "seconds": round(report["seconds"], 1),
+        "wall_seconds": round(time.monotonic() - began, 1),
+        "workers": workers,
+        "artifact_digest": artifact_digest(staged),
+        "ray_job_id": job_id,
+        "restarts": report["restarts"],
+        "resumed_from_step": report["resumed_from_step"],
+    }
+    write_json(staged / RESULT, result)
+    publish(staged, out)
+    return result
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="slmtrain.train", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--dataset", type=Path, required=True, help="folder with train.jsonl")
+    parser.add_argument("--base", required=True, help="Hugging Face model folder or id")
+    parser.add_argument("--method", type=str.lower, choices=METHODS, default="lora")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", help="JSON object of settings, or a file with one")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--checkpoints", type=Path, help="default: OUT.checkpoints")
+    parser.add_argument("--progress", type=Path, help="JSON file, replaced every 2 s")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    given = parse_arguments()
+    checkpoints = given.checkpoints or given.out.parent / f"{given.out.name}.checkpoints"
+    progress = given.progress or checkpoints / "progress.json"
+    if given.workers < 1:
+        raise Refused("BadInput", "--workers must be 1 or more")
+    result = train(
+        given.dataset,
+        resolve_base(given.base),
+        given.method,
+        given.out,
+        read_config(given.config),
+        given.workers,
+        checkpoints,
+        progress,
+        given.seed,
+    )
+    print(f"wrote {given.out}: {result['artifact_digest']}, loss {result['loss']}, {result['seconds']} s", flush=True)
+
+
+if __name__ == "__main__":
+    run_command("train", main)
