@@ -94,7 +94,7 @@ def test_a_killed_worker_and_a_replaced_pod_resume_and_finished_work_is_not_repe
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert result["restarts"] == 2
     assert result["resumed_from_step"] >= again["resumed_from_step"] + 5
-    assert result["resumed_from_step"] <= killed_at
+    assert result["resumed_from_step"] <= killed_at + 5, "the progress file may lag its newest checkpoint, no further"
     assert result["steps"] == STEPS
     assert result["ray_job_id"]
     assert f"step {STEPS}/{STEPS}" in done.stdout
