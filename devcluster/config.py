@@ -190,16 +190,22 @@ def _audit_flags(cluster: Cluster) -> tuple[str, ...]:
     )
 
 
-# Who changed what: whole requests for our own kinds, one line for other writes, nothing for reads.
+# Who changed what: whole requests for our own kinds, one line for other writes and for all that a pod's account asks,
+# nothing for other reads.
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
+        {
+            "level": "RequestResponse",
+            "verbs": ["create", "update", "patch", "delete", "deletecollection"],
+            "resources": [{"group": "slmfleet.dev"}],
+        },
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
         {"level": "None", "verbs": ["get", "list", "watch"]},
         {"level": "None", "resources": [{"group": "", "resources": ["events"]}, {"group": "events.k8s.io"}]},
         {"level": "None", "resources": [{"group": "coordination.k8s.io"}]},
-        {"level": "RequestResponse", "resources": [{"group": "slmfleet.dev"}]},
         {"level": "Metadata"},
     ],
 }

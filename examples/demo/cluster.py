@@ -145,10 +145,11 @@ def devcluster(*arguments: str | Path, timeout: float = 3600, echo: bool = True)
 
 @contextlib.contextmanager
 def development_cluster(
-    name: str, namespace: str, volumes: Mapping[str, tuple[Path, str]], keep: bool
+    name: str, namespace: str, volumes: Mapping[str, tuple[Path, str]], keep: bool, audit: bool = False
 ) -> Iterator[Cluster]:
     """Up with these volumes (name: (folder, "ro" or "rw")), and down again whatever happens, unless it is kept."""
     flags = [f"--volume={each}={folder}:{mode}" for each, (folder, mode) in volumes.items()]
+    flags += ["--audit-log"] if audit else []
     with contextlib.suppress(Failed):  # what an interrupted run, or one with --keep, left under this name
         run([sys.executable, "-m", "devcluster", "down", "--name", name], what="devcluster down",
             env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300)  # fmt: skip

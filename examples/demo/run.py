@@ -55,6 +55,7 @@ class Options:
     idle_seconds: int = 30
     pod_hour_price: float = 0.2
     keep: bool = False
+    audit: bool = False  # the development cluster keeps an audit log
     work: Path = ROOT / "build" / "demo"
     images: dict[str, str] = field(default_factory=dict)
     floors: dict[str, float] = field(default_factory=lambda: {"voice": 0.9, "banking": 0.6})
@@ -231,7 +232,8 @@ def some_cluster(run_: Run) -> Iterator[None]:
     ensure_environment(run_, "train")
     run_.store.mkdir(parents=True, exist_ok=True)
     open_up(run_.store)
-    with development_cluster(options.name, options.namespace, run_.volumes(), options.keep) as cluster:
+    with development_cluster(options.name, options.namespace, run_.volumes(), options.keep,
+                             options.audit) as cluster:
         run_._cluster = cluster
         yield
 

@@ -24,6 +24,7 @@ def options(name: str, namespace: str, work: Path) -> demo.Options:
     """Smaller than the demo, and with floors that so little data can reach."""
     traffic.SIZES["e2e"] = SIZE
     return demo.Options(name=name, namespace=namespace, size="e2e", work=work, pretrain_steps=400, idle_seconds=20,
+                        audit=True,
                         rollout_rate=25.0, latency_scale=0.2, concurrency=32, steps={"voice": 200, "banking": 200},
                         floors={"voice": 0.75, "banking": 0.15})
 

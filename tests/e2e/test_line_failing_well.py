@@ -89,6 +89,25 @@ def test_a_corrupt_segment_is_set_aside_and_the_rest_is_used(line: demo.Run) -> 
     line.cluster.kubectl("delete", "specialist", "scarred")
 
 
+def test_a_store_that_cannot_be_written_is_named_and_no_record_is_lost(line: demo.Run) -> None:
+    log = line.store / "usage" / "fleet"
+    shut = [log, *(day for day in log.iterdir() if day.is_dir())]
+    for folder in shut:
+        folder.chmod(0o555)
+    try:
+        demo.send(line, "shut", "--phase", "later", "--round", "3", "--limit", "200")
+        until("the reason", 90, lambda: reason(line, "router", "fleet", "CaptureHealthy") == "StoreUnwritable", every=1)
+        held = look.signals(line)["capture"]
+    finally:
+        for folder in shut:
+            folder.chmod(0o755)
+    assert look.errors(look.results(line, "shut")) == []
+    until("the records are written", 90, every=1,
+          look=lambda: look.signals(line)["capture"]["records"] >= held["records"] + 200)
+    assert look.signals(line)["capture"]["dropped"] == held["dropped"] == 0
+    until("the condition", 60, lambda: reason(line, "router", "fleet", "CaptureHealthy") == "Capturing", every=1)
+
+
 def test_an_llm_that_is_down_is_named_and_specialists_go_on(line: demo.Run) -> None:
     until("a warm pool", 180, lambda: _warm(line), every=1)
     line.cluster.kubectl("scale", "deployment/replay-llm", "--replicas=0")
