@@ -7,7 +7,8 @@ measured is what the gateway will run, thresholds and all.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +18,16 @@ from numpy.typing import NDArray
 from slmfleet.curation.background import background_texts
 from slmfleet.curation.calls import Call
 from slmfleet.curation.report import upper_limit
-from slmfleet.recognise.classifier import SYSTEM_WEIGHT, Classifier, Task
-from slmfleet.recognise.features import BUCKETS, SYSTEM_BUCKETS, Features, features
+from slmfleet.recognise.classifier import SYSTEM_WEIGHT, Classifier, Task, likeness
+from slmfleet.recognise.features import BUCKETS, SYSTEM_BUCKETS, Features, Indices, features
 from slmfleet.recognise.frame import Frame
 
 MEMBERS_LOST = 0.03
 UNFAMILIAR_LOST = 0.005
 TRAIN_LIMIT = 20_000
+PROMPTS = 32
+PROMPT_LIKENESS = 0.5  # asked of a prompt's wording where a task has always had the same one
+PROMPT_LIKENESS_LEAST = 0.1
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,7 @@ def _calibrated(
     forms = [r for r in learn if r.task == k] + members
     characters = sorted(len(r.frame.user) for r in forms)
     tools = {r.frame.tools for r in forms}
+    prompts = _prompts(r.features.system for r in forms)
     return Task(
         label=label,
         min_logit=max(bound, float(scores[int(MEMBERS_LOST * len(scores))])),
@@ -200,7 +205,29 @@ def _calibrated(
         tools=tuple(sorted(tools)) if len(tools) <= 16 else None,
         with_tools=True if len(tools) > 16 and all(tools) else None,
         response_formats=tuple(sorted({r.frame.response_format for r in forms})),
+        prompts=prompts,
+        min_prompt=_likeness_asked(prompts, [r.features.system.tolist() for r in members]),
     )
+
+
+def _prompts(systems: Iterable[Indices]) -> tuple[tuple[int, ...], ...]:
+    """The most frequent system prompts of a task, as sets of words; not those of a few stray calls."""
+    counted = Counter(tuple(int(word) for word in system) for system in systems)
+    least = 0.002 * counted.total()
+    frequent = sorted((p for p, n in counted.items() if n > least), key=lambda p: (-counted[p], p))
+    return tuple(frequent[:PROMPTS]) or tuple(p for p, _ in counted.most_common(PROMPTS))
+
+
+def _likeness_asked(prompts: Sequence[Sequence[int]], held: Sequence[Sequence[int]]) -> float:
+    """How like the known prompts another one must be. A task that came with several wordings is expected to come with
+    more: then as like as each of them is to the others. Held-out members must pass, but for a few."""
+    found = {tuple(p): likeness(p, prompts) for p in {tuple(p) for p in held}}
+    of_held = sorted(found[tuple(p)] for p in held)
+    asked = [PROMPT_LIKENESS, 0.8 * of_held[int(UNFAMILIAR_LOST * len(of_held))]]
+    worded = [p for p in prompts if p]
+    if len(worded) > 2:
+        asked.append(0.8 * min(likeness(p, [q for q in worded if q is not p]) for p in worded))
+    return max(PROMPT_LIKENESS_LEAST, min(asked))
 
 
 def measure(classifier: Classifier, rows: Sequence[_Row]) -> Measured:

@@ -1,8 +1,9 @@
 """The learned part of routing: which task a call is, or none.
 
-One linear score a task over hashed features, and three reasons to abstain whatever the score: the call's form is none
-that the task has ever had (length, steps, tools, response format), its text is made of pieces the task has never
-used, or another task is about as likely. Thresholds are calibrated by discovery on held-out traffic.
+One linear score a task over hashed features, and four reasons to abstain whatever the score: the call's form is none
+that the task has ever had (length, steps, tools, response format), its instructions are others (a system prompt unlike
+the task's, or none where the task always had one), its text is made of pieces the task has never used, or another task
+is about as likely. Thresholds are calibrated by discovery on held-out traffic.
 
 Not covered: a foreign call that is worded like the task's own calls is taken; the rate at which that may happen is
 bounded only for kinds of traffic that were in the log.
@@ -25,11 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slmfleet.recognise.features import BUCKETS, SYSTEM_BUCKETS, Features, features
+from slmfleet.recognise.features import BUCKETS, SYSTEM_BUCKETS, Features, Indices, features
 from slmfleet.recognise.frame import Frame, frame_of
 
 FORMAT = "slmfleet/classifier/v1"
 SYSTEM_WEIGHT = 0.6
+KNOWN_PROMPTS = 4096
 _ARRAYS = ("idf", "user", "system", "bias", "familiar")
 
 Floats = NDArray[np.float32]
@@ -48,7 +50,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class Task:
-    """One class: its thresholds and the forms its calls have had. `tools` and `response_formats` None: any."""
+    """One class: its thresholds and the forms its calls have had. `tools`, `response_formats` and `prompts` None: any.
+    `prompts` are the word buckets of system prompts that it came with; an empty one stands for none at all."""
 
     label: str
     min_logit: float = 0.0
@@ -58,6 +61,12 @@ class Task:
     tools: tuple[tuple[str, ...], ...] | None = None
     response_formats: tuple[str, ...] | None = None
     with_tools: bool | None = None
+    prompts: tuple[tuple[int, ...], ...] | None = None
+    min_prompt: float = 0.0
+
+    def knows(self, prompt: Sequence[int]) -> bool:
+        """Whether a system prompt's words are like those of a prompt that the task came with."""
+        return self.prompts is None or likeness(prompt, self.prompts) >= self.min_prompt
 
     def refuses(self, frame: Frame) -> str | None:
         """What about the call's form this task has never had, or None."""
@@ -72,6 +81,16 @@ class Task:
         if self.response_formats is not None and frame.response_format not in self.response_formats:
             return "response format"
         return None
+
+
+def likeness(words: Sequence[int], prompts: Sequence[Sequence[int]]) -> float:
+    """Jaccard index with the most similar of `prompts`; two empty ones are alike."""
+    mine, best = set(words), 0.0
+    for prompt in prompts:
+        other = set(prompt)
+        both = len(mine & other)
+        best = max(best, both / (len(mine) + len(other) - both) if mine or other else 1.0)
+    return best
 
 
 class Classifier:
@@ -98,6 +117,7 @@ class Classifier:
         self.seen = seen or {}
         self.idf, self.bias = idf, bias
         self.system = system
+        self._known: dict[tuple[int, bytes], bool] = {}
         self.table = np.ascontiguousarray(np.concatenate([user, familiar], axis=1), dtype=np.float32)
 
     @property
@@ -126,7 +146,8 @@ class Classifier:
             return Decision(None, 0.0, None, 1.0, "abstain: no tasks")
         if not frame.user.strip():
             return Decision(None, 0.0, None, 1.0, "abstain: no user text")
-        scores, familiarity = self.logits(features(frame))
+        found = features(frame)
+        scores, familiarity = self.logits(found)
         ranked = sorted(range(len(self.tasks)), key=lambda k: self.tasks[k].min_logit - float(scores[k]))
         first = ranked[0]
         task = self.tasks[first]
@@ -141,11 +162,22 @@ class Classifier:
         refused = task.refuses(frame)
         if refused:
             return answer(None, f"abstain: unknown {refused}")
+        if not self._knows(first, found.system):
+            return answer(None, "abstain: unknown instructions")
         if familiarity[first] < task.min_familiarity:
             return answer(None, "abstain: unfamiliar text")
         if len(ranked) > 1 and scores[first] - scores[ranked[1]] < self.margin:
             return answer(None, "abstain: two tasks")
         return answer(task.label, "classifier")
+
+    def _knows(self, number: int, system: Indices) -> bool:
+        """`Task.knows`, remembered: a fleet has few system prompts."""
+        key = (number, system.tobytes())
+        if key not in self._known:
+            if len(self._known) >= KNOWN_PROMPTS:
+                self._known.clear()
+            self._known[key] = self.tasks[number].knows(system.tolist())
+        return self._known[key]
 
     def save(self, path: Path) -> str:
         """Write the file in one step; returns its digest, `sha256:<hex>`."""
@@ -208,6 +240,8 @@ def _task_of(given: dict[str, Any]) -> Task:
         known["tools"] = tuple(tuple(t) for t in known["tools"])
     if known.get("response_formats") is not None:
         known["response_formats"] = tuple(known["response_formats"])
+    if known.get("prompts") is not None:
+        known["prompts"] = tuple(tuple(p) for p in known["prompts"])
     return Task(**known)
 
 

@@ -14,10 +14,10 @@ from slmfleet.curation.report import score
 from slmfleet.recognise import Classifier, frame_fingerprint
 from slmfleet.wire.discovery import ClustersFile, DiscoveryResult
 
+SHARED = "Name the intent of the message. Answer in JSON."
 
-@pytest.fixture(
-    scope="module", params=[None, "Name the intent of the message. Answer in JSON."], ids=["none", "shared"]
-)
+
+@pytest.fixture(scope="module", params=[None, SHARED], ids=["none", "shared"])
 def run(request):
     log, truth = mixed(system=request.param)
     return log, truth, stage.discover(log, stage.Settings())
@@ -47,22 +47,38 @@ def test_the_format_is_a_closed_set(run) -> None:
         assert len(schema["properties"]["intent"]["enum"]) == 8
 
 
-def test_the_classifier_recognises_new_calls_and_abstains_from_others(run) -> None:
+def asked(text, system=None):
+    """A request with this user text under this system prompt."""
+    messages = [{"role": "user", "content": text}]
+    return {"messages": [{"role": "system", "content": system}, *messages] if system else messages}
+
+
+def test_the_classifier_recognises_new_calls_and_abstains_from_others(run, request) -> None:
     _, _, found = run
+    system = SHARED if "shared" in request.node.name else None
     assert found.trained is not None
     rng = random.Random(99)
     names = set()
     for forms in (HOME, SHOP):
         texts = [utterance(forms, label, rng) for label in sorted(forms) for _ in range(6)]
-        labels = [
-            found.trained.classifier.classify({"messages": [{"role": "user", "content": t}]}).label for t in texts
-        ]
+        labels = [found.trained.classifier.classify(asked(t, system)).label for t in texts]
         own = max(set(labels) - {None}, key=labels.count)
         names.add(own)
         assert labels.count(own) >= 0.85 * len(labels)
     assert len(names) == 2
-    long = {"messages": [{"role": "user", "content": "Refactor the module and explain the design. " * 40}]}
-    assert found.trained.classifier.classify(long).label is None
+    assert found.trained.classifier.classify(asked("Refactor the module and explain the design. " * 40)).label is None
+
+
+def test_a_members_text_under_other_instructions_is_another_task(run, request) -> None:
+    _, _, found = run
+    system = SHARED if "shared" in request.node.name else None
+    rng = random.Random(77)
+    texts = [utterance(HOME, label, rng) for label in sorted(HOME) for _ in range(6)]
+    translate = "Translate what the user says into French. Keep the tone."
+    for other in {None, SHARED, translate} - {system}:
+        told = [found.trained.classifier.classify(asked(t, other)) for t in texts]
+        assert {d.label for d in told} == {None}
+        assert "abstain: unknown instructions" in {d.rule for d in told}
 
 
 def test_the_same_log_gives_the_same_files(run, tmp_path: Path) -> None:

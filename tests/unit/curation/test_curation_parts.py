@@ -11,7 +11,7 @@ from curation_samples import lines_of, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slmfleet.curation import formats, naming
+from slmfleet.curation import formats, naming, router
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.report import score, upper_limit
 from slmfleet.curation.shapes import shape_of_text
@@ -128,3 +128,13 @@ def test_one_cluster_of_two_tasks_and_two_of_one_are_both_seen() -> None:
 @pytest.mark.parametrize(("hits", "trials", "limit"), [(0, 100, 0.0295), (0, 0, 1.0), (5, 100, 0.1023), (3, 3, 1.0)])
 def test_the_upper_limit_is_clopper_pearsons(hits: int, trials: int, limit: float) -> None:
     assert upper_limit(hits, trials) == pytest.approx(limit, abs=1e-3)
+
+
+def test_a_task_with_several_wordings_asks_less_of_the_next_one() -> None:
+    one = ((1, 2, 3, 4),)
+    several = ((1, 2, 3, 4), (1, 2, 5, 6), (1, 2, 7, 8))
+    assert router._likeness_asked(one, [[1, 2, 3, 4]] * 50) == 0.5
+    asked = router._likeness_asked(several, [list(p) for p in several] * 20)
+    assert asked < 2 / 6  # what each shares with the next
+    unlike = ((1, 2), (3, 4), (5, 6))
+    assert router._likeness_asked(unlike, [[1, 2]]) == router.PROMPT_LIKENESS_LEAST

@@ -171,3 +171,18 @@ def test_what_is_no_classifier_is_refused_with_its_path(tmp_path: Path, data: by
     (tmp_path / "x.npz").write_bytes(data)
     with pytest.raises(ValueError, match=r"x\.npz"):
         Classifier.load(tmp_path / "x.npz", None)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "known"),
+    [((1, 2, 3, 4), True), ((1, 2, 3, 9), True), ((1, 2, 8, 9), False), ((), False)],
+)
+def test_a_task_knows_prompts_that_share_enough_words(prompt, known) -> None:
+    assert Task("t", prompts=((1, 2, 3, 4),), min_prompt=0.5).knows(prompt) is known
+
+
+def test_a_task_without_system_prompts_knows_only_none() -> None:
+    task = Task("t", prompts=((),), min_prompt=0.5)
+    assert task.knows(())
+    assert not task.knows((1,))
+    assert Task("older file").knows((1, 2))
