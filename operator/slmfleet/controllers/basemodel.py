@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 
 from slmfleet.controllers import parse
-from slmfleet.controllers.context import Context
-from slmfleet.controllers.triton import Triton, TritonError
+from slmfleet.controllers.context import Context, PoolMemory, Trouble
+from slmfleet.controllers.triton import NoAnswer, Triton, TritonError
 from slmfleet.kube.client import BASE, POD, ROUTER, Object
 from slmfleet.plan import pool as plan
 from slmfleet.plan.facts import BaseFacts, BaseObject, ServerFact
@@ -16,8 +16,6 @@ from slmfleet.plan.pods import store_prefix
 
 log = logging.getLogger("slmfleet.pool")
 PROBE_EVERY_LOOKS = 5
-_looks: dict[str, int] = {}
-_refused: dict[tuple[str, str], str] = {}
 
 
 async def reconcile(context: Context, name: str) -> float | None:
@@ -31,7 +29,7 @@ async def reconcile(context: Context, name: str) -> float | None:
             context.ring("Specialist", specialist)
         for router in context.cache.all(ROUTER):
             context.ring("Router", router["metadata"]["name"])
-    if await _move(context, plan.moves(me, facts)):
+    if await _move(context, context.pool(name), plan.moves(me, facts)):
         return 0.0
     return made.resync_seconds
 
@@ -41,7 +39,9 @@ async def observe(context: Context, me: BaseObject) -> BaseFacts:
              if any(r and r.base == me.meta.name for r in (s.status.stable, s.status.candidate))}
     pods = [p for p in context.cache.all(POD, plan.pool_labels(me.meta.name)) if (p.get("status") or {}).get("podIP")]
     live = [p for p in pods if parse.pod_ready(p)]
-    servers = await asyncio.gather(*(_server(context, pod) for pod in live))
+    memory = context.pool(me.meta.name)
+    memory.keep(pods={p["metadata"]["name"] for p in pods})
+    servers = await asyncio.gather(*(_server(context, memory, pod) for pod in live))
     prefix = next((store_prefix(o["spec"]["store"].get("url", "")) for o in context.cache.all(ROUTER)), "")
     every: list[Mapping[str, object]] = list(context.cache.all(POD, plan.pool_labels(me.meta.name)))
     return BaseFacts(specialists=users, store_prefix=prefix, servers=tuple(servers),
@@ -49,22 +49,24 @@ async def observe(context: Context, me: BaseObject) -> BaseFacts:
                      pod_problem=None if live else parse.pod_problem(every))
 
 
-async def _server(context: Context, pod: Object) -> ServerFact:
+async def _server(context: Context, memory: PoolMemory, pod: Object) -> ServerFact:
     """What the server says it holds; now and then a real token is asked for as well."""
     name, address = pod["metadata"]["name"], pod["status"]["podIP"]
     triton = Triton(address, context.control_key)
-    looks = _looks[name] = _looks.get(name, -1) + 1
+    looks = memory.look(name)
     try:
         adapters = await triton.adapters()
         if looks % PROBE_EVERY_LOOKS == 0:
             await triton.probe()
     except TritonError as error:
-        return ServerFact(name, address, ready=False, message=f"{name}: {error}")
-    told = next((text for (where, _), text in _refused.items() if where == address), None)
-    return ServerFact(name, address, ready=True, adapters=adapters, message=told)
+        return ServerFact(name, address, ready=False, message=f"{name}: {error}", silent=True)
+    trouble = memory.trouble(address)
+    if trouble is None:
+        return ServerFact(name, address, ready=True, adapters=adapters)
+    return ServerFact(name, address, ready=True, adapters=adapters, message=trouble.message, silent=trouble.silent)
 
 
-async def _move(context: Context, moves: tuple[plan.Move, ...]) -> bool:
+async def _move(context: Context, memory: PoolMemory, moves: tuple[plan.Move, ...]) -> bool:
     """Perform the moves; True if all went well and there were any."""
     well = True
     for move in moves:
@@ -76,12 +78,11 @@ async def _move(context: Context, moves: tuple[plan.Move, ...]) -> bool:
             else:
                 await triton.load(move.adapter, context.config.store_mount)
                 log.info("adapter %s is on %s", move.adapter.name, move.address)
-            _refused.pop(key, None)
+            memory.troubles.pop(key, None)
         except TritonError as error:
             well = False
-            _refused[key] = f"adapter {move.adapter.name} on {move.address}: {error}"
-            log.warning("%s", _refused[key])
-    wanted = {(move.address, move.adapter.name) for move in moves}
-    for key in [key for key in _refused if key not in wanted]:
-        del _refused[key]
+            told = f"adapter {move.adapter.name} on {move.address}: {error}"
+            memory.troubles[key] = Trouble(told, silent=isinstance(error, NoAnswer))
+            log.warning("%s", told)
+    memory.keep(moves={(move.address, move.adapter.name) for move in moves})
     return bool(moves) and well

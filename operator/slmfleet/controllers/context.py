@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from slmfleet.controllers import parse
@@ -15,6 +15,42 @@ from slmfleet.controllers.storefiles import StoreFiles
 from slmfleet.kube.client import BASE, CLUSTER, JOB, POD, ROUTER, SPECIALIST, Kind, Kube, Object
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import BaseObject, ClusterObject, JobFact, RouterObject, SpecialistObject
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A move that failed, in the server's words. `silent`: there were none."""
+
+    message: str
+    silent: bool
+
+
+@dataclass
+class PoolMemory:
+    """What the loop of one BaseModel remembers between its looks; lost with the process, and found out again.
+
+    `looks`: by pod. `troubles`: by address and adapter.
+    """
+
+    looks: dict[str, int] = field(default_factory=dict)
+    troubles: dict[tuple[str, str], Trouble] = field(default_factory=dict)
+
+    def look(self, pod: str) -> int:
+        """How often this pod was looked at before."""
+        before = self.looks.get(pod, 0)
+        self.looks[pod] = before + 1
+        return before
+
+    def trouble(self, address: str) -> Trouble | None:
+        """What last went wrong on a server with an adapter that is still wanted there."""
+        return next((trouble for (where, _), trouble in self.troubles.items() if where == address), None)
+
+    def keep(self, *, pods: Collection[str] | None = None, moves: Collection[tuple[str, str]] | None = None) -> None:
+        """Forget pods that are gone, and troubles of moves that are no longer wanted."""
+        if pods is not None:
+            self.looks = {pod: count for pod, count in self.looks.items() if pod in pods}
+        if moves is not None:
+            self.troubles = {key: trouble for key, trouble in self.troubles.items() if key in moves}
 
 
 @dataclass
@@ -30,6 +66,7 @@ class Context:
     control_key: str
     ray_jobs_served: bool
     ring: Callable[[str, str], None]
+    pools: dict[str, PoolMemory] = field(default_factory=dict)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -40,6 +77,16 @@ class Context:
         if found is None or found["metadata"].get("deletionTimestamp"):
             raise Gone(name)
         return found
+
+    def pool(self, base: str) -> PoolMemory:
+        """Memory of this BaseModel's loop."""
+        return self.pools.setdefault(base, PoolMemory())
+
+    def forget(self, kind: str, name: str) -> None:
+        """The object is gone."""
+        self.performer.forget(kind, name)
+        if kind == BASE.kind:
+            self.pools.pop(name, None)
 
     def router(self, name: str) -> RouterObject | None:
         found = self.cache.get(ROUTER, name)

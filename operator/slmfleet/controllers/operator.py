@@ -85,7 +85,7 @@ class Operator:
             return
         kind, name = body["kind"], body["metadata"]["name"]
         if type == "DELETED":
-            self._context.performer.forget(kind, name)
+            self._context.forget(kind, name)
         if kind in {own.kind for own in OWN}:
             self.loops.ring(kind, name)
             self._ring_neighbours(kind, body)

@@ -21,7 +21,11 @@ MODEL = "slm"
 
 
 class TritonError(Exception):
-    """The server refused or did not answer; the message begins with its one-word reason."""
+    """The server refused (or NoAnswer); the message begins with its one-word reason."""
+
+
+class NoAnswer(TritonError):
+    """Nothing came back: no connection, or no word within the time."""
 
 
 class Triton:
@@ -67,13 +71,22 @@ class Triton:
                 result, error = answers.get(timeout=self._timeout)
                 client.stop_stream(cancel_requests=True)
         except queue.Empty:
-            raise TritonError(f"NoAnswer: {self._url} did not answer within {self._timeout:g} s") from None
+            raise NoAnswer(f"NoAnswer: {self._url} did not answer within {self._timeout:g} s") from None
         except InferenceServerException as problem:
-            raise TritonError(problem.message()) from None
+            # A broken stream tells its callback why.
+            cause = problem if answers.empty() else answers.get()[1] or problem
+            raise NoAnswer(f"NoAnswer: {self._url}: {cause.message()}") from None
         if error is not None:
-            raise TritonError(error.message())
+            raise _problem(self._url, error)
         answer: bytes = result.as_numpy("text_output")[0]
         return answer
+
+
+def _problem(url: str, error: InferenceServerException) -> TritonError:
+    """What the model refused has no gRPC status; what never reached it has one."""
+    if error.status() is not None:
+        return NoAnswer(f"NoAnswer: {url}: {error.message()}")
+    return TritonError(error.message())
 
 
 def _text(name: str, value: bytes) -> Any:

@@ -68,13 +68,17 @@ class BaseObject:
 
 @dataclass(frozen=True)
 class ServerFact:
-    """One pod of a pool: what it answered when it was asked."""
+    """One pod of a pool: what it answered when it was asked.
+
+    `message`: what is wrong. `silent`: it did not answer; else it refused something in these words.
+    """
 
     pod: str
     address: str
     ready: bool
     adapters: Mapping[str, str] = field(default_factory=dict)
     message: str | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True)

@@ -119,18 +119,26 @@ def _conditions(base: BaseObject, new: BaseModelStatus, scale: fleet.Scale,
         idle = conditions.false("Chosen", "NotChosen", "no Specialist uses this base yet")
         return (conditions.true("Ready", "Inert", "a candidate; no pool until chosen"), idle)
     chosen = conditions.true("Chosen", "Chosen", f"{new.adapters} adapters")
+    troubled = [server for server in facts.servers if server.message]
+    silent = next((server.message for server in troubled if server.silent), None)
+    refused = next((server.message for server in troubled if not server.silent), None)
     if facts.pod_problem:
         pool = conditions.false("PoolAvailable", "PodFailing", facts.pod_problem)
     elif scale.replicas == 0:
         pool = conditions.true("PoolAvailable", "ScaledToZero", "idle; calls go to the next tier until a server is up")
+    elif new.ready_replicas == 0 and silent:
+        pool = conditions.false("PoolAvailable", "ServerNotAnswering", silent)
     elif new.ready_replicas == 0:
         pool = conditions.unknown("PoolAvailable", "ScalingUp", f"0 of {scale.replicas} servers answer yet")
     else:
         pool = conditions.true("PoolAvailable", "ServersReady",
                                f"{new.ready_replicas} of {scale.replicas} servers answer; {scale.reason}")
-    problem = next((e.message for e in new.endpoints if e.message), None)
-    placed = (conditions.false("AdaptersPlaced", "AdapterRefused", problem) if problem
-              else conditions.true("AdaptersPlaced", "Placed"))
+    if refused:
+        placed = conditions.false("AdaptersPlaced", "AdapterRefused", refused)
+    elif silent:
+        placed = conditions.unknown("AdaptersPlaced", "ServerNotAnswering", silent)
+    else:
+        placed = conditions.true("AdaptersPlaced", "Placed")
     return tuple(conditions.summary([chosen, pool, placed]))
 
 

@@ -1,4 +1,4 @@
-"""One Specialist: dataset, base, training, gate, placement, rollout. The next step from what was observed.
+"""One Specialist: dataset, base, training, gate; then its rollout (`stages`). The next step from what was observed.
 
 A revision starts by being pinned: the versions it is made from go into status before any object is made, so that a
 restart in between makes the same job and not a second one.
@@ -6,30 +6,22 @@ restart in between makes the same job and not a second one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
-from slmfleet.api.specialist import (
-    Evaluation,
-    HistoryEntry,
-    Revision,
-    RolloutStatus,
-    SpecialistStatus,
-    TrainingStatus,
-)
-from slmfleet.plan import rollout, select
+from slmfleet.api.specialist import Evaluation, Revision, TrainingStatus
+from slmfleet.plan import select
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
 from slmfleet.plan.jobs import curate_job, evaluation_pod, job, ray_job, training_pod
 from slmfleet.plan.names import object_name, short
-from slmfleet.plan.pods import Object, store_prefix
-from slmfleet.plan.pool import adapter_name
+from slmfleet.plan.pods import store_prefix
+from slmfleet.plan.stages import become_candidate, has_ended, roll_out, state_refused
+from slmfleet.plan.work import Work, score
 from slmfleet.wire.jobs import JobFailure
 
-ENDED = ("Refused", "RolledBack")
 RAYJOB_NAME = 47  # KubeRay refuses a longer one
 
 
@@ -63,38 +55,18 @@ def names(me: SpecialistObject) -> Names | None:
         evaluation_job=object_name("evaluate", name, attempt))
 
 
-@dataclass
-class _Work:
-    """The plan in the making: a status to change, conditions to state, objects to apply."""
-
-    config: Config
-    me: SpecialistObject
-    facts: SpecialistFacts
-    changes: dict[str, Any]
-    parts: list[Condition] = field(default_factory=list)
-    objects: list[Object] = field(default_factory=list)
-    stopped: Condition | None = None
-    stage: str | None = None
-
-    def state(self, condition: Condition, stage: str, *, stop: bool = False) -> None:
-        self.parts.append(condition)
-        self.stage = stage
-        if stop:
-            self.stopped = condition
-
-
 def plan_specialist(config: Config, me: SpecialistObject, facts: SpecialistFacts) -> Plan:
     """The next step."""
-    work = _Work(config, me, facts, {})
+    work = Work(config, me, facts)
     if me.spec.suspend:
         work.state(conditions.unknown("RolledOut", "Suspended", "spec.suspend is true"), "Suspended")
-        return _finish(work)
+        return work.plan()
     if _found(work) and (_adopted(work) if me.spec.artifact else _made(work)):
-        _roll_out(work)
-    return _finish(work)
+        roll_out(work)
+    return work.plan()
 
 
-def _found(work: _Work) -> bool:
+def _found(work: Work) -> bool:
     me, facts = work.me, work.facts
     if facts.cluster is None:
         work.state(conditions.false("ClusterFound", "ClusterNotFound",
@@ -113,7 +85,7 @@ def _found(work: _Work) -> bool:
 
 # --- an adapter that another cluster trained ---------------------------------------------------------------------
 
-def _adopted(work: _Work) -> bool:
+def _adopted(work: Work) -> bool:
     me = work.me
     path, _, digest = (me.spec.artifact or "").partition("@")
     name = me.spec.base.name
@@ -127,25 +99,23 @@ def _adopted(work: _Work) -> bool:
                    conditions.true("Trained", "ArtifactGiven", digest)]
     revision = Revision(name=digest.removeprefix("sha256:")[:12], artifact=digest,
                         path=path.removeprefix("file:///"), base=name, key=short(me.spec.artifact))
-    return _current(work, revision)
+    return become_candidate(work, revision)
 
 
 # --- an adapter that is made here --------------------------------------------------------------------------------
 
-def _made(work: _Work) -> bool:
+def _made(work: Work) -> bool:
     if not _pinned(work):
         return False
     made = names(work.me)
     assert made is not None
     tried = work.me.status.candidate
     if tried is not None and tried.key != made.attempt:  # its gate is not the one asked for any more
-        work.changes |= _ended(work, "Superseded", "the spec changed")
+        work.supersede_candidate("the spec changed")
         work.state(conditions.unknown("Evaluated", "Superseded",
                                       f"candidate {tried.name} gives way to what the spec asks for now"), "Evaluating")
         return False
-    ended = next((h for h in work.me.status.history if h.key == made.attempt and h.outcome in ENDED), None)
-    if ended is not None:
-        _state_ended(work, ended)
+    if has_ended(work, made.attempt):
         return False
     for serving in (work.me.status.candidate, work.me.status.stable):
         if serving is not None and serving.key == made.attempt:
@@ -157,7 +127,7 @@ def _made(work: _Work) -> bool:
     return _evaluated(work, made)
 
 
-def _pinned(work: _Work) -> bool:
+def _pinned(work: Work) -> bool:
     """Whether the inputs are fixed. Fixing them is a step of its own that makes no object."""
     me, facts = work.me, work.facts
     cluster = facts.cluster
@@ -181,13 +151,12 @@ def _pinned(work: _Work) -> bool:
         "base": chosen.name, "base_reason": chosen.reason,
         "training": TrainingStatus(key=key, spec_digest=wanted, cluster_version=cluster.status.version,
                                    discovery_run=cluster.status.run)}
-    if me.status.candidate is not None:
-        work.changes |= _ended(work, "Superseded", "the spec changed")
+    work.supersede_candidate("the spec changed")
     work.state(conditions.unknown("DatasetReady", "Pinned", "inputs of the next revision are fixed"), "Curating")
     return False
 
 
-def _thin_and_newer(work: _Work) -> bool:
+def _thin_and_newer(work: Work) -> bool:
     """A dataset that came out too small is made again from a newer discovery."""
     made, cluster = names(work.me), work.facts.cluster
     if made is None or cluster is None or cluster.status.run is None or work.facts.curation is not None:
@@ -196,7 +165,7 @@ def _thin_and_newer(work: _Work) -> bool:
     return bool(found and found.state == "Failed" and cluster.status.run > (work.me.status.training.discovery_run or 0))
 
 
-def _dataset(work: _Work, made: Names) -> bool:
+def _dataset(work: Work, made: Names) -> bool:
     me, facts = work.me, work.facts
     result = facts.curation
     if result is None:
@@ -222,7 +191,7 @@ def _dataset(work: _Work, made: Names) -> bool:
     return True
 
 
-def _trained(work: _Work, made: Names) -> bool:
+def _trained(work: Work, made: Names) -> bool:
     me, facts = work.me, work.facts
     base = facts.bases.get(me.status.base or "")
     if base is None:
@@ -258,7 +227,7 @@ def _trained(work: _Work, made: Names) -> bool:
     return False
 
 
-def _training_status(work: _Work, made: Names) -> TrainingStatus:
+def _training_status(work: Work, made: Names) -> TrainingStatus:
     progress, result = work.facts.progress, work.facts.training
     update: dict[str, Any] = {"dataset_job": made.dataset_job, "job": made.training_job}
     if progress is not None:
@@ -270,7 +239,7 @@ def _training_status(work: _Work, made: Names) -> TrainingStatus:
     return work.me.status.training.model_copy(update=update)
 
 
-def _evaluated(work: _Work, made: Names) -> bool:
+def _evaluated(work: Work, made: Names) -> bool:
     me, facts = work.me, work.facts
     result, training, router, cluster = facts.evaluation, facts.training, facts.router, facts.cluster
     assert training is not None and router is not None and cluster is not None
@@ -287,7 +256,7 @@ def _evaluated(work: _Work, made: Names) -> bool:
         return False
     verdict = Evaluation(metric=result.metric, estimate=result.estimate, lower=result.interval[0],
                          upper=result.interval[1], n=result.n, verdict=result.verdict)
-    work.changes["score"] = _score(verdict)
+    work.changes["score"] = score(verdict)
     revision = Revision(
         name=training.artifact_digest.removeprefix("sha256:")[:12], artifact=training.artifact_digest,
         path=made.artifact, base=me.status.base or "", key=made.attempt,
@@ -295,167 +264,17 @@ def _evaluated(work: _Work, made: Names) -> bool:
         training_job=made.training_job, ray_job=training.ray_job_id, training_seconds=training.seconds,
         evaluation=verdict)
     if result.verdict == "refused":
-        why = "; ".join(result.reasons) or _score(verdict)
-        work.changes |= _end(work, revision, "Refused", why)
-        work.state(conditions.false("Evaluated", "GateRefused", _refusal(why)), "Refused", stop=True)
+        why = "; ".join(result.reasons) or score(verdict)
+        work.end(revision, "Refused", why)
+        state_refused(work, why)
         return False
     work.parts.append(_evaluated_part(revision))
-    return _current(work, revision)
-
-
-def _refusal(why: str) -> str:
-    return f"{why}; all traffic stays where it was. Give it more data, another base or training, or a lower gate"
-
-
-# --- rollout -----------------------------------------------------------------------------------------------------
-
-def _current(work: _Work, revision: Revision) -> bool:
-    """Whether the revision is the candidate or stable one already; makes it the candidate if not."""
-    status = work.me.status
-    if status.stable is not None and status.stable.artifact == revision.artifact:
-        if status.candidate is not None:
-            work.changes |= _ended(work, "Superseded", "the spec names the stable revision again")
-        return True
-    if status.candidate is not None and status.candidate.artifact == revision.artifact:
-        return True
-    ended = next((h for h in status.history if h.key == revision.key and h.outcome in ENDED), None)
-    if ended is not None:
-        _state_ended(work, ended)
-        return False
-    if status.candidate is not None:
-        work.changes |= _ended(work, "Superseded", "the spec changed")
-    work.changes |= {"candidate": revision, "rollout": RolloutStatus(stage="Placing", since=work.facts.now)}
-    work.state(conditions.unknown("Placed", "Placing", f"adapter {revision.name} goes to pool {revision.base}"),
-               "Placing")
-    return False
-
-
-def _roll_out(work: _Work) -> None:
-    status = work.me.status
-    if "candidate" in work.changes or (status.candidate is None and status.stable is None):
-        return
-    if status.candidate is None:
-        _state_stable(work, status.stable)
-        return
-    candidate = status.candidate
-    resident = _resident(work, candidate)
-    work.parts.append(
-        conditions.true("Placed", "AdapterAnswers", f"adapter {candidate.name} answers on pool {candidate.base}")
-        if resident else
-        conditions.unknown("Placed", "Placing", f"waiting for pool {candidate.base}{_pool_trouble(work, candidate)}"))
-    seen = rollout.Seen(
-        resident=resident, approved=_approved(work, candidate), now=work.facts.now,
-        shadow=_shadow_counts(work, candidate), canary=_canary_counts(work, candidate))
-    spec, before = work.me.spec.rollout, status.rollout
-    after = rollout.advance(spec, before, seen)
-    if before.stage == "Shadow" and after.stage != "Shadow":
-        candidate = candidate.model_copy(update={"shadow": rollout.shadow_trial(spec, before, seen)})
-    work.changes |= {"candidate": candidate, "rollout": after}
-    _state_rollout(work, candidate, after)
-
-
-def _state_rollout(work: _Work, candidate: Revision, after: RolloutStatus) -> None:
-    spec, trial = work.me.spec.rollout, after.trial
-    told = f"{trial.good} good, {trial.bad} bad"
-    match after.stage:
-        case "Done":
-            promoted = candidate.model_copy(update={"canary": trial, "promoted": work.facts.now})
-            work.changes |= _end(work, promoted, "Promoted", f"{told} at {after.weight_percent} %")
-            work.changes |= {"stable": promoted, "candidate": None}
-            _state_stable(work, promoted)
-        case "RolledBack":
-            before = work.me.status.rollout
-            last = "shadow" if before.stage == "Shadow" else f"canary at {before.weight_percent} %"
-            why = f"{last}: {told}"
-            work.changes |= _end(work, candidate.model_copy(update={"canary": trial}), "RolledBack", why)
-            work.changes |= {"candidate": None}
-            work.state(conditions.false("RolledOut", "RolledBack", _rolled_back(work, candidate.name, why)),
-                       "RolledBack", stop=True)
-        case "Approval":
-            work.state(conditions.unknown("RolledOut", "WaitingForApproval",
-                                          f"set spec.rollout.promote to {candidate.artifact} to move traffic"),
-                       "Approval")
-        case "Shadow":
-            work.state(conditions.unknown("RolledOut", "Shadowing",
-                                          f"{told} of the LLM's calls replayed; at least "
-                                          f"{spec.minimum_agreement:.0%} must agree"), "Shadow")
-        case "Canary":
-            work.state(conditions.unknown("RolledOut", "Canary", f"{after.weight_percent} % of conversations; {told}; "
-                                          f"at most {spec.maximum_failure:.0%} may fail"),
-                       f"Canary {after.weight_percent}%")
-        case _:
-            work.state(conditions.unknown("RolledOut", "Placing", "waiting for the adapter to answer"), "Placing")
-
-
-def _rolled_back(work: _Work, name: str, why: str) -> str:
-    stable = work.me.status.stable
-    where = f"stable revision {stable.name}" if stable else "the LLM"
-    return f"revision {name} was rolled back ({why}); {where} answers. Change the spec to try another revision"
-
-
-def _state_stable(work: _Work, stable: Revision | None) -> None:
-    assert stable is not None
-    if not any(part.type == "Placed" for part in work.parts):
-        resident = _resident(work, stable)
-        work.parts.append(conditions.true(
-            "Placed", "AdapterAnswers" if resident else "OnDemand",
-            f"adapter {stable.name} on pool {stable.base}" if resident else
-            f"pool {stable.base} is at zero; calls go to the next tier until it is up"))
-    work.state(conditions.true("RolledOut", "Promoted", f"revision {stable.name} answers"), "Promoted")
-
-
-def _state_ended(work: _Work, ended: HistoryEntry) -> None:
-    if ended.outcome == "Refused":
-        work.state(conditions.false("Evaluated", "GateRefused", _refusal(ended.reason)), "Refused", stop=True)
-        return
-    message = _rolled_back(work, ended.revision, ended.reason)
-    work.state(conditions.false("RolledOut", "RolledBack", message), "RolledBack", stop=True)
-
-
-def _resident(work: _Work, revision: Revision) -> bool:
-    base = work.facts.bases.get(revision.base)
-    name = adapter_name(work.me.meta.name, revision.name)
-    return base is not None and any(e.ready and name in e.adapters for e in base.status.endpoints)
-
-
-def _pool_trouble(work: _Work, revision: Revision) -> str:
-    base = work.facts.bases.get(revision.base)
-    if base is None:
-        return ", which is gone"
-    bad = next((c for c in base.status.conditions if c.type in ("AdaptersPlaced", "PoolAvailable")
-                and c.status == "False"), None)
-    return f": {bad.message}" if bad else ""
-
-
-def _approved(work: _Work, candidate: Revision) -> bool:
-    given = (work.me.spec.artifact or "").rpartition("@")[2]
-    return candidate.artifact in (work.me.spec.rollout.promote, given)
-
-
-def _shadow_counts(work: _Work, revision: Revision) -> Mapping[str, rollout.Counts]:
-    found = {}
-    for gateway in work.facts.signals:
-        mine = gateway.specialists.get(work.me.meta.name)
-        shadow = mine.shadow.get(revision.name) if mine else None
-        if shadow is not None:
-            found[gateway.instance] = rollout.Counts(shadow.agreed, shadow.disagreed + shadow.failed)
-    return found
-
-
-def _canary_counts(work: _Work, revision: Revision) -> Mapping[str, rollout.Counts]:
-    found = {}
-    for gateway in work.facts.signals:
-        mine = gateway.specialists.get(work.me.meta.name)
-        arm = mine.arms.get(revision.name) if mine else None
-        if arm is not None:
-            found[gateway.instance] = rollout.Counts(arm.conversations - arm.conversations_failed,
-                                                     arm.conversations_failed)
-    return found
+    return become_candidate(work, revision)
 
 
 # --- parts of the status -----------------------------------------------------------------------------------------
 
-def _failed(work: _Work, type: str, name: str, stage: str) -> bool:
+def _failed(work: Work, type: str, name: str, stage: str) -> bool:
     """States the failure of a job, if it failed."""
     fact = work.facts.jobs.get(name)
     if fact is None or fact.state != "Failed":
@@ -475,44 +294,9 @@ def _trained_part(revision: Revision) -> Condition:
 
 
 def _evaluated_part(revision: Revision) -> Condition:
-    told = _score(revision.evaluation) if revision.evaluation else ""
+    told = score(revision.evaluation) if revision.evaluation else ""
     return conditions.true("Evaluated", "GatePassed", told)
 
 
-def _base_part(work: _Work, name: str) -> Condition:
+def _base_part(work: Work, name: str) -> Condition:
     return conditions.true("BaseSelected", "Selected", f"{name}: {work.me.status.base_reason or ''}")
-
-
-def _score(verdict: Evaluation) -> str:
-    return f"{verdict.estimate:.3f} [{verdict.lower:.3f}, {verdict.upper:.3f}]"
-
-
-def _ended(work: _Work, outcome: str, reason: str) -> dict[str, Any]:
-    candidate = work.me.status.candidate
-    assert candidate is not None
-    return {**_end(work, candidate, outcome, reason), "candidate": None, "rollout": RolloutStatus()}
-
-
-def _end(work: _Work, revision: Revision, outcome: Any, reason: str) -> dict[str, Any]:
-    entry = HistoryEntry(revision=revision.name, artifact=revision.artifact, key=revision.key, outcome=outcome,
-                         reason=reason, time=work.facts.now)
-    before = work.changes.get("history", list(work.me.status.history))
-    return {"history": [entry, *before][:20]}
-
-
-def _weight(status: SpecialistStatus) -> int:
-    if status.stable is not None:
-        return 100
-    return status.rollout.weight_percent if status.candidate is not None else 0
-
-
-def _finish(work: _Work) -> Plan:
-    status = work.me.status.model_copy(update=work.changes)
-    status = status.model_copy(update={"stage": work.stage, "weight_percent": _weight(status)})
-    if status.stable is not None and status.candidate is None and status.stable.evaluation and work.stopped is None:
-        status = status.model_copy(update={"score": _score(status.stable.evaluation)})
-    waiting = work.stopped is None and work.stage != "Promoted"
-    return Plan(apply=tuple(work.objects),
-                status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
-                conditions=tuple(conditions.summary(work.parts, stopped=work.stopped)),
-                resync_seconds=1.0 if waiting else None)

@@ -33,7 +33,7 @@ TRYING = {"one": specialist("one", status={"candidate": revision(), "rollout": {
 
 def server(pod: str = "p-0", *, ready: bool = True, message: str | None = None, **adapters: str) -> ServerFact:
     held = {name.replace("_", "-"): digest for name, digest in adapters.items()}
-    return ServerFact(pod, f"10.0.0.{pod[-1]}", ready, held, message)
+    return ServerFact(pod, f"10.0.0.{pod[-1]}", ready, held, message, silent=not ready)
 
 
 def planned(me: Any = None, **observed: Any) -> Plan:
@@ -59,11 +59,19 @@ SITUATIONS: list[tuple[str, dict[str, Any], dict[str, Any], int, str, tuple[str,
     ("serving", {"replicas": 1}, {"specialists": USERS, "demand": BUSY, "servers": (server(),)}, 1, "PoolAvailable",
      ("True", "ServersReady")),
     ("a server is down", {"replicas": 1}, {"specialists": USERS, "demand": BUSY, "servers": (
-        server(ready=False, message="NoAnswer"),)}, 1, "PoolAvailable", ("Unknown", "ScalingUp")),
+        server(ready=False, message="NoAnswer"),)}, 1, "PoolAvailable", ("False", "ServerNotAnswering")),
+    ("one of two servers is down", {"replicas": 2}, {"specialists": USERS, "demand": BUSY, "servers": (
+        server(), server("p-1", ready=False, message="NoAnswer"))}, 1, "PoolAvailable", ("True", "ServersReady")),
+    ("what a server that is down holds is not known", {"replicas": 2}, {"specialists": USERS, "demand": BUSY,
+        "servers": (server(), server("p-1", ready=False, message="NoAnswer"))}, 1, "AdaptersPlaced",
+     ("Unknown", "ServerNotAnswering")),
     ("pods do not come up", {"replicas": 1}, {"specialists": USERS, "demand": BUSY, "pod_problem": "ErrImagePull"}, 1,
      "PoolAvailable", ("False", "PodFailing")),
     ("an adapter is refused", {"replicas": 1}, {"specialists": USERS, "demand": BUSY, "servers": (
         server(message="RankTooHigh: 64"),)}, 1, "AdaptersPlaced", ("False", "AdapterRefused")),
+    ("an adapter is refused, and another server is down", {"replicas": 1}, {"specialists": USERS, "demand": BUSY,
+        "servers": (server(ready=False, message="NoAnswer"), server("p-1", message="RankTooHigh: 64"))}, 1,
+     "AdaptersPlaced", ("False", "AdapterRefused")),
 ]  # fmt: skip
 
 

@@ -1,0 +1,74 @@
+"""The plan of one Specialist in the making: what its steps write into, and what they all may do to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from slmfleet.api import conditions
+from slmfleet.api.base import Condition
+from slmfleet.api.specialist import Evaluation, HistoryEntry, Revision, RolloutStatus, SpecialistStatus
+from slmfleet.plan.config import Config
+from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
+from slmfleet.plan.pods import Object
+
+Outcome = Literal["Promoted", "RolledBack", "Refused", "Superseded"]
+
+
+@dataclass
+class Work:
+    """A status to change, conditions to state, objects to apply."""
+
+    config: Config
+    me: SpecialistObject
+    facts: SpecialistFacts
+    changes: dict[str, Any] = field(default_factory=dict)
+    parts: list[Condition] = field(default_factory=list)
+    objects: list[Object] = field(default_factory=list)
+    stopped: Condition | None = None
+    stage: str | None = None
+
+    def state(self, condition: Condition, stage: str, *, stop: bool = False) -> None:
+        """Where the Specialist stands. `stop`: nothing more happens before somebody changes something."""
+        self.parts.append(condition)
+        self.stage = stage
+        if stop:
+            self.stopped = condition
+
+    def end(self, revision: Revision, outcome: Outcome, reason: str) -> None:
+        """Write the end of a revision into the history, newest first."""
+        entry = HistoryEntry(revision=revision.name, artifact=revision.artifact, key=revision.key, outcome=outcome,
+                             reason=reason, time=self.facts.now)
+        before = self.changes.get("history", list(self.me.status.history))
+        self.changes["history"] = [entry, *before][:20]
+
+    def supersede_candidate(self, reason: str) -> None:
+        """The candidate, if there is one, gives way."""
+        candidate = self.me.status.candidate
+        if candidate is None:
+            return
+        self.end(candidate, "Superseded", reason)
+        self.changes |= {"candidate": None, "rollout": RolloutStatus()}
+
+    def plan(self) -> Plan:
+        """The finished plan."""
+        status = self.me.status.model_copy(update=self.changes)
+        status = status.model_copy(update={"stage": self.stage, "weight_percent": _weight(status)})
+        if status.stable is not None and status.candidate is None and status.stable.evaluation and self.stopped is None:
+            status = status.model_copy(update={"score": score(status.stable.evaluation)})
+        waiting = self.stopped is None and self.stage != "Promoted"
+        return Plan(apply=tuple(self.objects),
+                    status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
+                    conditions=tuple(conditions.summary(self.parts, stopped=self.stopped)),
+                    resync_seconds=1.0 if waiting else None)
+
+
+def score(verdict: Evaluation) -> str:
+    """The estimate with its interval."""
+    return f"{verdict.estimate:.3f} [{verdict.lower:.3f}, {verdict.upper:.3f}]"
+
+
+def _weight(status: SpecialistStatus) -> int:
+    if status.stable is not None:
+        return 100
+    return status.rollout.weight_percent if status.candidate is not None else 0
