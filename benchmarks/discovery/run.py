@@ -5,7 +5,8 @@
 Two narrow tasks (SNIPS, BANKING77; answers 2 % and 8 % wrong) among MetaGPT's and a coding agent's broad calls. Nothing
 is told to discovery. `--part tune` is the half of the data that thresholds were chosen on; figures are from `report`,
 which earlier runs have looked at too (the page that --out writes says what for). Never-seen kinds of traffic are sent
-without any system prompt, where only the text can tell. Sources and licences: the README beside the data.
+bare, and again under the tasks' own system prompts, where only the text can tell. Sources and licences: the README
+beside the data.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import random
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +95,10 @@ def _one(
     kinds |= _fresh(data, classifier, setting, tasks, options, s.owner)
     for kind in KINDS:
         texts = traffic.take(traffic.unseen(data, kind), 600, options.seed)
-        kinds[f"never seen: {kind}"] = _taken(classifier, texts)
+        kinds[f"never seen: {kind}"] = _taken(classifier, texts, ())
+        if setting != "none":
+            prompts = [m["content"] for t in tasks for m in traffic.messages_of(t, "", setting, random.Random(1))[:-1]]
+            kinds[f"{kind}, task's prompt"] = _taken(classifier, texts, prompts)
     row["microseconds a call"] = f"{_speed(classifier):.0f}"
     return row, kinds
 
@@ -108,7 +113,7 @@ def _fresh(
 ) -> dict[str, str]:
     """Utterances of the tasks that are not in the log: as sent, and without or with an unknown prompt."""
     rng = random.Random(options.seed)
-    other = {"own": "none", "shared": "none", "none": "own", "reworded": "none"}[setting]
+    others = {"own": ("reworded", "none"), "shared": ("reworded", "none"), "none": ("own",), "reworded": ("none",)}
     shown: dict[str, str] = {}
     for task in tasks:
         rest = traffic.utterances(data, task, options.part)
@@ -116,7 +121,7 @@ def _fresh(
         texts = [t for t, _ in rest[tasks[task] :]][:600]
         if not texts:
             continue
-        for name, sent in (("as sent", setting), ("other prompt", other)):
+        for name, sent in (("as sent", setting), *((f"prompt: {other}", other) for other in others[setting])):
             labels = [classifier.classify({"messages": traffic.messages_of(task, t, sent, rng)}).label for t in texts]
             lost = sum(x is None for x in labels)
             wrong = sum(x is not None and x != owner.get(task) for x in labels)
@@ -124,8 +129,13 @@ def _fresh(
     return shown
 
 
-def _taken(classifier: Classifier, texts: list[str]) -> str:
-    hits = sum(classifier.classify({"messages": [{"role": "user", "content": t}]}).label is not None for t in texts)
+def _taken(classifier: Classifier, texts: list[str], prompts: Sequence[str]) -> str:
+    """Share of foreign texts that a specialist would get, bare or under one prompt after the other."""
+    hits = 0
+    for number, text in enumerate(texts):
+        system = [{"role": "system", "content": prompts[number % len(prompts)]}] if prompts else []
+        said = classifier.classify({"messages": [*system, {"role": "user", "content": text}]})
+        hits += said.label is not None
     return _rate(hits, len(texts))
 
 
@@ -157,8 +167,9 @@ def _page(text: str, options: argparse.Namespace) -> str:
         f"# Discovery on mixed traffic\n\nPart `{options.part}`, seed {options.seed}, {options.calls} calls a task; "
         "limits are one-sided 95 % Clopper-Pearson.\nThe classifier is judged alone: exact frames, which the gateway "
         "looks up first, are not used.\nThe never-seen kinds were looked at while the classifier was designed (never "
-        "trained on), so take them as examples and not as a bound.\nOther prompt: the same kind of utterances with the "
-        "system prompt of another setting.\nThresholds were chosen on the other half of the data (`tune`). This half "
+        "trained on), so take them as examples and not as a bound.\nPrompt: the same kind of utterances with the "
+        "system prompt of another setting, which is\nanother instruction and so is to be missed, or a rewording, where "
+        "missing is the safe side.\nThresholds were chosen on the other half of the data (`tune`). This half "
         "was not left alone: earlier runs on it (seeds 1, 2, 5)\nshowed two faults that were then mended (long prompts "
         "answered with a label; two of three tasks merged), so its discovery\nfigures are a regression check, not an "
         f"untouched test.\n\n{text}"
