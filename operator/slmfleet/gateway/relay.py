@@ -15,6 +15,7 @@ from slmfleet.gateway.upstream import Header, UpstreamConnection
 
 HOLD_BYTES = 4 << 20
 TAIL_BYTES = 8192
+SSE_FACTOR = 16  # a stream's events are this much larger than the text in them, about
 HOP_BY_HOP = frozenset(
     (
         b"connection",

@@ -30,29 +30,34 @@ class Script:
 Speak = Callable[[Heard], Script]
 
 
-def tool_caller(model: str) -> Speak:
-    """A chat model that calls one tool in every answer, each time with an id of its own."""
+PLAY = {
+    "type": "function",
+    "function": {"name": "play", "parameters": {"type": "object", "properties": {"what": {"type": "integer"}}}},
+}
+
+
+def chat_model(model: str) -> Speak:
+    """A chat model that calls a tool, each time with an id of its own, wherever it has one."""
     numbers = itertools.count()
 
     def speak(heard: Heard) -> Script:
-        tool = {"id": f"call_{model}_{next(numbers)}", "type": "function"}
+        tool = {"id": f"call_{model}_{next(numbers)}", "type": "function"} if heard.json.get("tools") else None
         frame = {"id": "chatcmpl-3", "created": 3, "model": model}
         if not heard.json.get("stream"):
-            call = {**tool, "function": {"name": "play", "arguments": '{"what": 1}'}}
-            message = {"role": "assistant", "content": INTENT, "tool_calls": [call]}
-            choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+            message: dict[str, Any] = {"role": "assistant", "content": INTENT}
+            if tool:
+                message["tool_calls"] = [{**tool, "function": {"name": "play", "arguments": '{"what": 1}'}}]
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
             body = json.dumps({**frame, "object": "chat.completion", "choices": [choice]}).encode()
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
             return Script(head, [body[:40], body[40:]])
-        deltas: list[dict[str, Any]] = [
-            {"role": "assistant", "content": INTENT},
-            {"tool_calls": [{"index": 0, **tool, "function": {"name": "play", "arguments": '{"what"'}}]},
-            {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]},
-            {},
-        ]
+        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": INTENT}]
+        if tool:
+            deltas.append({"tool_calls": [{"index": 0, **tool, "function": {"name": "play", "arguments": '{"what"'}}]})
+            deltas.append({"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]})
         events = [
             event({**frame, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta}]})
-            for delta in deltas
+            for delta in [*deltas, {}]
         ]
         return Script(STREAM_HEAD, [*(chunk(data) for data in events), chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"])
 

@@ -3,123 +3,181 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from gateway_fakes import Answer, FakeServer, Heard, Rig, chat, task
+from gateway_fakes import Answer, FakeLlm, FakeServer, Heard, Rig, chat, task
 from gateway_faults import (
     FAULTS,
+    PLAY,
     break_it,
+    chat_model,
     healthy,
     read_strictly,
     reset,
     tool_call_ids,
-    tool_caller,
     triton_speaks,
 )
 
 from slmfleet.gateway.budget import RetryBudget
 
-EACH = 3  # calls of each of the four kinds (owned by the specialist or not, streamed or not), all at once
+EACH = 2  # calls of each of six kinds, all at once
 SHORT_SECONDS = 0.2
 STATUS = {"refused": 502, "reset": 502, "hang": 504, "slow": 200, "cut": 502, "bad_json": 200, "429": 429, "5xx": 503}
 CODE = {"refused": "upstream_unreachable", "reset": "upstream_broken", "hang": "upstream_timeout",
         "cut": "upstream_broken", "429": "rate_limit_exceeded", "5xx": None}  # fmt: skip
 
 
-async def prepare(rig: Rig, broken: tuple[str, ...], fault: str) -> dict[str, FakeServer]:
-    """Break these tiers. Only a tier that hangs (or, but for the LLM, is slow) gets a short time."""
-    tiers: dict[str, FakeServer] = {"specialist": rig.triton, "llm": rig.llm}
-    speaks = {"specialist": triton_speaks, "llm": tool_caller("llm")}
-    patience = {
-        tier: SHORT_SECONDS if tier in broken and (fault == "hang" or (fault == "slow" and tier != "llm")) else 30
-        for tier in tiers
-    }
-    content = rig.content | {"version": 2, "llm": {**rig.content["llm"], "timeout_seconds": patience["llm"]}}
-    content["specialists"][0]["timeout_seconds"] = patience["specialist"]
-    content["pools"][0]["max_in_flight"] = 100
-    await rig.use(content)
-    for tier, server in tiers.items():
-        server.reply = healthy(speaks[tier])
-        if tier in broken:
-            await break_it(server, fault, speaks[tier], 0.05 if tier == "llm" else 30)
-    return tiers
+@dataclass
+class Tiers:
+    """The servers behind a rig, and which of them fail."""
+
+    rig: Rig
+    servers: dict[str, FakeServer]
+
+    async def break_them(self, broken: tuple[str, ...], fault: str) -> None:
+        """Only a tier that hangs (or, but for the LLM, is slow) gets a short time."""
+        patience = {
+            tier: SHORT_SECONDS if tier in broken and (fault == "hang" or (fault == "slow" and tier != "llm")) else 30
+            for tier in ("specialist", "generalist", "llm")
+        }
+        content = self.rig.content | {"version": 2}
+        content["llm"]["timeout_seconds"] = patience["llm"]
+        content["specialists"][0]["timeout_seconds"] = patience["specialist"]
+        content["pools"][0]["max_in_flight"] = 100
+        if "generalist" in self.servers:
+            url = self.servers["generalist"].url
+            content["generalist"] = {
+                "url": f"{url}/v1", "model": "small", "timeout_seconds": patience["generalist"], "escalations": True,
+                "tools": True,
+            }  # fmt: skip
+        await self.rig.use(content)
+        for tier, server in self.servers.items():
+            speak = triton_speaks if tier == "specialist" else chat_model(tier)
+            server.reply = healthy(speak)
+            if tier in broken:
+                await break_it(server, fault, speak, 0.05 if tier == "llm" else 30)
+
+    def check_attempts(self, calls: int) -> None:
+        for tier, server in self.servers.items():
+            assert len(server.heard) <= 1.1 * calls, tier
 
 
-async def storm(rig: Rig) -> list[tuple[bool, Answer]]:
-    """Calls of all kinds at once: whether the specialist owns it, and its answer."""
-    calls: list[tuple[bool, Any]] = []
+@pytest.fixture(params=["two tiers", "three tiers"])
+async def tiers(request: pytest.FixtureRequest, rig: Rig) -> AsyncIterator[Tiers]:
+    made = Tiers(rig, {"specialist": rig.triton, "llm": rig.llm})
+    generalist = FakeLlm()
+    await generalist.start()
+    if request.param == "three tiers":
+        made.servers["generalist"] = generalist
+    yield made
+    await generalist.stop()
+
+
+@dataclass
+class Called:
+    """A call of one of six kinds, and its answer."""
+
+    owned: bool
+    tools: bool
+    answer: Answer
+
+    def served_by(self, tier: str) -> None:
+        """A whole answer by this tier, with every tool call once."""
+        content = read_strictly(self.answer)
+        assert (self.answer.status, self.answer.route["tier"], "error" in content) == (200, tier, False)
+        assert len(tool_call_ids(content)) == self.tools
+
+    def broken_off_by(self, tier: str) -> None:
+        """The caller had already seen the first event."""
+        content = read_strictly(self.answer)
+        assert (self.answer.status, self.answer.route["tier"]) == (200, tier)
+        assert (len(content["chunks"]), content["error"]["code"]) == (1, "upstream_broken")
+        assert tool_call_ids(content) == []
+
+    def failed_by_the_llm(self, fault: str) -> None:
+        """What is left when the last tier fails: its own answer, or a clear error, or an error event."""
+        streamed = self.answer.headers["content-type"].startswith("text/event-stream")
+        if fault == "slow":
+            self.served_by("llm")
+        elif fault == "cut" and streamed:
+            self.broken_off_by("llm")
+        elif fault == "bad_json":
+            assert (self.answer.status, b'{"choices": [' in self.answer.body) == (200, True)
+        else:
+            content = read_strictly(self.answer)
+            assert (self.answer.status, content["error"]["code"]) == (STATUS[fault], CODE[fault])
+        assert self.answer.route["tier"] == "llm"
+
+
+async def storm(rig: Rig) -> list[Called]:
+    """Calls of all kinds at once: owned by the specialist, by nobody, by nobody with tools; streamed or not."""
+    kinds: list[tuple[bool, dict[str, Any]]] = []
     for number in range(EACH):
         for stream in (False, True):
-            calls.append((True, task(f"music {number}", stream=stream)))
-            calls.append((False, chat(f"hello {number}", stream=stream)))
-    answers = await asyncio.gather(*(rig.post(body) for _, body in calls))
-    return [(owned, answer) for (owned, _), answer in zip(calls, answers, strict=True)]
-
-
-def check_llm_failure(answer: Answer, fault: str) -> None:
-    """What is left when the last tier fails: its own answer, or a clear error, or an error event."""
-    assert answer.route["tier"] == "llm"
-    if fault == "bad_json":
-        assert (answer.status, b'{"choices": [' in answer.body) == (200, True)
-        return
-    content = read_strictly(answer)
-    if fault == "slow":
-        assert (answer.status, len(tool_call_ids(content))) == (200, 1)
-        return
-    if fault == "cut" and "chunks" in content:
-        assert (answer.status, len(content["chunks"]), tool_call_ids(content)) == (200, 1, [])
-        assert content["error"]["code"] == "upstream_broken"
-        return
-    assert (answer.status, content["error"]["code"]) == (STATUS[fault], CODE[fault])
-
-
-def check_served(answer: Answer, tier: str) -> None:
-    """A whole answer by this tier, with every tool call once."""
-    content = read_strictly(answer)
-    assert (answer.status, answer.route["tier"], "error" in content) == (200, tier, False)
-    ids = tool_call_ids(content)
-    assert len(ids) == (tier != "specialist")
-
-
-def check_attempts(tiers: dict[str, FakeServer], calls: int) -> None:
-    for tier, server in tiers.items():
-        assert len(server.heard) <= 1.1 * calls, tier
+            kinds.append((True, task(f"music {number}", stream=stream)))
+            kinds.append((False, chat(f"hello {number}", stream=stream)))
+            kinds.append((False, chat(f"hello {number}", stream=stream, tools=[PLAY])))
+    answers = await asyncio.gather(*(rig.post(body) for _, body in kinds))
+    return [Called(owned, "tools" in body, answer) for (owned, body), answer in zip(kinds, answers, strict=True)]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_specialist_that_fails_is_stood_in_for_by_the_llm(rig: Rig, fault: str) -> None:
-    tiers = await prepare(rig, ("specialist",), fault)
-    answers = await storm(rig)
-    for owned, answer in answers:
-        check_served(answer, "llm")
-        assert ("escalated" in answer.route or "spilled" in answer.route) == owned
-    check_attempts(tiers, len(answers))
+async def test_a_specialist_that_fails_is_stood_in_for_by_the_next_tier(tiers: Tiers, fault: str) -> None:
+    await tiers.break_them(("specialist",), fault)
+    calls = await storm(tiers.rig)
+    for call in calls:
+        call.served_by("generalist" if "generalist" in tiers.servers else "llm")
+        assert ("escalated" in call.answer.route or "spilled" in call.answer.route) == call.owned
+    tiers.check_attempts(len(calls))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_an_llm_that_fails_takes_no_specialist_with_it(rig: Rig, fault: str) -> None:
-    tiers = await prepare(rig, ("llm",), fault)
-    answers = await storm(rig)
-    for owned, answer in answers:
-        if owned:
-            check_served(answer, "specialist")
+@pytest.mark.parametrize("tiers", ["three tiers"], indirect=True)
+async def test_a_generalist_that_fails_is_stood_in_for_by_the_llm(tiers: Tiers, fault: str) -> None:
+    await tiers.break_them(("generalist",), fault)
+    calls = await storm(tiers.rig)
+    for call in calls:
+        if call.owned:
+            call.served_by("specialist")
+        elif fault == "cut" and call.answer.route["tier"] == "generalist":
+            call.broken_off_by("generalist")
         else:
-            check_llm_failure(answer, fault)
-    check_attempts(tiers, len(answers))
+            call.served_by("llm")
+            assert "generalist" in call.answer.route
+    tiers.check_attempts(len(calls))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_where_every_tier_fails_the_caller_is_told_so(rig: Rig, fault: str) -> None:
-    tiers = await prepare(rig, ("specialist", "llm"), fault)
-    answers = await storm(rig)
-    for _, answer in answers:
-        check_llm_failure(answer, fault)
-    check_attempts(tiers, len(answers))
+async def test_an_llm_that_fails_takes_no_other_tier_with_it(tiers: Tiers, fault: str) -> None:
+    await tiers.break_them(("llm",), fault)
+    calls = await storm(tiers.rig)
+    for call in calls:
+        if call.owned:
+            call.served_by("specialist")
+        elif "generalist" in tiers.servers:
+            call.served_by("generalist")
+        else:
+            call.failed_by_the_llm(fault)
+    tiers.check_attempts(len(calls))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_where_every_tier_fails_the_caller_is_told_so(tiers: Tiers, fault: str) -> None:
+    await tiers.break_them(("specialist", "generalist", "llm"), fault)
+    calls = await storm(tiers.rig)
+    for call in calls:
+        if fault == "cut" and call.answer.route["tier"] == "generalist":
+            call.broken_off_by("generalist")
+        else:
+            call.failed_by_the_llm(fault)
+    tiers.check_attempts(len(calls))
 
 
 async def test_in_a_storm_of_5xx_a_specialist_is_left_alone(rig: Rig) -> None:
-    await prepare(rig, ("specialist",), "5xx")
+    await Tiers(rig, {"specialist": rig.triton, "llm": rig.llm}).break_them(("specialist",), "5xx")
     routes = [(await rig.post(task(str(number)))).route for number in range(30)]
     assert {route["tier"] for route in routes} == {"llm"}
     assert [route.get("escalated") for route in routes[:5]] == ["error"] * 5
@@ -130,7 +188,7 @@ async def test_in_a_storm_of_5xx_a_specialist_is_left_alone(rig: Rig) -> None:
 async def test_connections_that_go_stale_cost_at_most_a_tenth_more_calls(rig: Rig) -> None:
     """Every connection answers once and is reset by its second call: the worst that keep-alive can do."""
     served: set[asyncio.StreamWriter] = set()
-    speak = healthy(tool_caller("llm"))
+    speak = healthy(chat_model("llm"))
 
     async def reply(heard: Heard, writer: asyncio.StreamWriter) -> None:
         if writer in served:
@@ -142,7 +200,7 @@ async def test_connections_that_go_stale_cost_at_most_a_tenth_more_calls(rig: Ri
     rig.llm.reply = reply
     rig.gateway.client.budget = RetryBudget(lambda: 0.0)
     calls = 200
-    answers = [await rig.post(chat(str(number))) for number in range(calls)]
+    answers = [await rig.post(chat(str(number), tools=[PLAY])) for number in range(calls)]
     statuses = [answer.status for answer in answers]
     assert set(statuses) == {200, 502}
     assert statuses[:4] == [200] * 4
