@@ -32,6 +32,23 @@ class Llm(Model):
     prices: Prices = Field(default_factory=Prices, description="What its tokens cost.")
 
 
+class Generalist(Model):
+    """A general small model between the specialists and the LLM. Where it fails, the LLM answers."""
+
+    url: str = Field(min_length=8, max_length=1024, pattern=r"^https?://.+", description="Base URL, with /v1.")
+    model: str = Field(min_length=1, max_length=253, description="Replaces the model named in the call.")
+    api_key_secret_ref: SecretKey | None = Field(None, description="Key; absent: none. The caller's is never sent.")
+    timeout_seconds: float = Field(
+        30, gt=0, le=3600, description="Longest wait for a whole answer, or for a stream's first bytes."
+    )
+    prices: Prices = Field(default_factory=Prices, description="What its tokens cost.")
+    share_percent: float = Field(100, ge=0, le=100, description="Share of conversations that it may answer.")
+    max_request_bytes: int = Field(32768, ge=1, le=16777216, description="Longer calls stay with the LLM.")
+    max_in_flight: int = Field(64, ge=1, le=100000, description="Calls of one gateway; what is above goes to the LLM.")
+    tools: bool = Field(False, description="Whether it may answer calls with tools.")
+    escalations: bool = Field(False, description="Whether it may answer what a specialist could not.")
+
+
 class Store(Model):
     """Where logs, datasets and adapters live."""
 
@@ -100,6 +117,7 @@ class RouterSpec(Model):
     """One gateway, its LLM and its log."""
 
     llm: Llm = Field(description="The LLM behind the gateway.")
+    generalist: Generalist | None = Field(None, description="A small model before the LLM, for calls of no specialist.")
     store: Store = Field(description="Where logs and artifacts live.")
     capture: Capture = Field(default_factory=lambda: Capture(enabled=False), description="Usage logging.")
     discovery: Discovery = Field(default_factory=Discovery, description="Looking for tasks.")
@@ -110,7 +128,7 @@ class RouterSpec(Model):
 class TierStatus(Model):
     """Calls that one tier answered."""
 
-    name: Short = Field(description="specialist or llm.")
+    name: Short = Field(description="specialist, generalist or llm.")
     calls: int = Field(0, ge=0, description="Calls answered.")
     share_percent: float = Field(0, ge=0, le=100, description="Of all calls.")
 
@@ -139,10 +157,10 @@ class DiscoveryStatus(Model):
 
 
 class Savings(Model):
-    """What the specialists saved so far, at the stated prices."""
+    """What the specialists and the generalist saved so far, at the stated prices."""
 
-    llm_cost_avoided: float = Field(0, description="Tokens served by specialists, at the LLM's prices.")
-    specialist_cost: float = Field(0, description="The same tokens at the pools' prices.")
+    llm_cost_avoided: float = Field(0, description="Tokens served by them, at the LLM's prices.")
+    specialist_cost: float = Field(0, description="The same tokens at the pools' and the generalist's prices.")
 
 
 class Counted(Model):
@@ -151,9 +169,10 @@ class Counted(Model):
     instance: Short = Field(description="Gateway process.")
     captured: int = Field(0, ge=0, description="Records.")
     specialist_calls: int = Field(0, ge=0, description="Calls answered by specialists.")
+    generalist_calls: int = Field(0, ge=0, description="Calls answered by the generalist.")
     llm_calls: int = Field(0, ge=0, description="Calls answered by the LLM.")
     avoided: float = Field(0, description="LLM cost avoided.")
-    spent: float = Field(0, description="Specialist cost.")
+    spent: float = Field(0, description="Cost of specialists and generalist.")
 
 
 class RouterStatus(Status):

@@ -68,7 +68,10 @@ async def _claim(context: Context, me: RouterObject) -> Literal["Absent", "Pendi
 
 
 async def _secrets(context: Context, me: RouterObject) -> frozenset[str]:
-    wanted = [ref.name for ref in (me.spec.capture.identity_secret_ref, me.spec.llm.api_key_secret_ref) if ref]
+    spec = me.spec
+    refs = (spec.capture.identity_secret_ref, spec.llm.api_key_secret_ref,
+            spec.generalist.api_key_secret_ref if spec.generalist else None)
+    wanted = [ref.name for ref in refs if ref]
     return frozenset([name for name in wanted if await context.kube.find(SECRET, name) is not None])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from slmfleet.gateway import answers, errors, llm, shadow
+from slmfleet.gateway import answers, errors, generalist, llm, shadow
 from slmfleet.gateway.arms import LLM, Arm, choose, sampled
 from slmfleet.gateway.bodies import decode
 from slmfleet.gateway.call import Call, Calls, safe
@@ -18,7 +18,7 @@ from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.decide import Chosen, decide
 from slmfleet.gateway.exchange import JSON, Exchange
 from slmfleet.gateway.llm import Outcome
-from slmfleet.gateway.relay import Collect, end_to_end
+from slmfleet.gateway.relay import SSE_FACTOR, Collect, end_to_end
 from slmfleet.gateway.specialist import Attempt, Specialists
 from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
 from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
@@ -26,7 +26,6 @@ from slmfleet.wire.routes import Revision
 
 MODELS = b"/v1/models"
 MODELS_BYTES = 8 << 20
-SSE_FACTOR = 16  # a stream's events are this much larger than the text in them, about
 _CLIMBING = re.compile(rb"(?:^|/|%2f)(?:\.|%2e){1,2}(?:$|/|%2f)", re.IGNORECASE)
 _FAILED = {"error": 502, "timeout": 504}
 
@@ -38,6 +37,7 @@ class App:
     client: Client
     counters: Counters
     specialists: Specialists
+    generalists: generalist.Generalists
     shadows: shadow.Shadow
     capture: Capture
     calls: Calls
@@ -82,9 +82,14 @@ class App:
         call.note += _note(chosen)
         if chosen.route is None or call.request is None:
             self.counters.unowned_calls += 1
-            await self._llm(exchange, call)
+            await self._unowned(exchange, call, chosen)
             return
         await self._owned(exchange, call, chosen.route, call.request)
+
+    async def _unowned(self, exchange: Exchange, call: Call, chosen: Chosen) -> None:
+        takes = generalist.takes(call.table.spec.generalist, call, chosen)
+        if not takes or not await self.generalists.answered(exchange, call, self._captures(call)):
+            await self._llm(exchange, call)
 
     # --- a call that a specialist owns ---
 
@@ -100,7 +105,10 @@ class App:
                 self._answer(exchange, call, route, revision, attempt.answer, attempt.latency_seconds)
                 self._offer_shadow(call, route, arm, exchange_body(call, attempt.answer, route), None, streamed=False)
                 return
-            self._escalate(call, route, revision, attempt)
+            stands_in = generalist.stands_in(call.table.spec.generalist, call)
+            self._escalate(call, route, revision, attempt, "generalist" if stands_in else "llm")
+            if stands_in and await self.generalists.answered(exchange, call, self._captures(call)):
+                return
         outcome = await self._llm(exchange, call)
         if arm == LLM:
             self._count_llm_arm(call, route, outcome)
@@ -145,8 +153,8 @@ class App:
                 )
             )
 
-    def _escalate(self, call: Call, route: CompiledRoute, revision: Revision, attempt: Attempt) -> None:
-        """Hand the call on to the LLM, keeping what the specialist said of it."""
+    def _escalate(self, call: Call, route: CompiledRoute, revision: Revision, attempt: Attempt, to: str) -> None:
+        """Hand the call on to the next tier, keeping what the specialist said of it."""
         if attempt.result == "spilled":
             call.note.append(f"spilled={attempt.reason}")
             return
@@ -163,9 +171,7 @@ class App:
                     revision=revision.name,
                 )
             )
-        call.escalated_from = call.id
-        call.escalation_reason = f"{attempt.result}: {attempt.reason}" if attempt.reason else attempt.result
-        call.id += "-llm"
+        call.escalate(to, f"{attempt.result}: {attempt.reason}" if attempt.reason else attempt.result)
 
     # --- the LLM ---
 

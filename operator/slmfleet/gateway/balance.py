@@ -1,7 +1,8 @@
 """Which server of a pool answers: two random choices, the one with fewer calls in flight, then the faster one.
 
 In-flight counts are the gateway's own, since Triton's queue figures mean nothing for decoupled models. A server that
-fails at the connection level is left alone for a while (it would look idle, and so attract everything).
+fails at the connection level is left alone for a while (it would look idle, and so attract everything), and so is one
+that answers several calls in a row with errors: an error is fast, so it would attract everything, too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from slmfleet.gateway.upstream import Origin
 DECAY_SECONDS = 10.0
 EJECT_SECONDS = 0.5
 EJECT_SECONDS_MAX = 15.0
+ERRORS_IN_A_ROW = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +29,7 @@ class Server:
     latency: float = 0.0
     observed_at: float = 0.0
     failures: int = 0
+    errors: int = 0
     ejected_until: float = 0.0
 
     def observe(self, seconds: float, now: float) -> None:
@@ -34,12 +37,26 @@ class Server:
         weight = 0.0 if seconds > self.latency else exp(-(now - self.observed_at) / DECAY_SECONDS)
         self.latency = self.latency * weight + seconds * (1 - weight)
         self.observed_at = now
-        self.failures = 0
+        self.failures = self.errors = 0
 
     def failed(self, now: float) -> None:
-        """Leave it alone, longer with every failure in a row."""
+        """It did not answer: leave it alone, longer with every failure in a row.
+
+        Calls that were already under way fail together: one failure as long as it is left alone anyway.
+        """
+        if self.ejected_until > now:
+            return
         self.ejected_until = now + min(EJECT_SECONDS * 2**self.failures, EJECT_SECONDS_MAX)
         self.failures = min(self.failures + 1, 10)
+
+    def erred(self, now: float) -> None:
+        """It answered with an error (429, 5xx, nonsense): one may be the call's own fault, a row of them is not.
+
+        After it was left alone, one more error is enough (its first answer is a probe).
+        """
+        self.errors += 1
+        if self.failures or self.errors >= ERRORS_IN_A_ROW:
+            self.failed(now)
 
 
 @dataclass(frozen=True, slots=True)

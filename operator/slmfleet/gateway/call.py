@@ -38,6 +38,11 @@ class Call:
     escalated_from: str | None = None
     escalation_reason: str | None = None
 
+    def escalate(self, to: str, reason: str) -> None:
+        """The next tier takes over; what it logs points back to what was logged so far."""
+        self.escalated_from, self.escalation_reason = self.id, reason
+        self.id += f"-{to}"
+
     def route_header(self, tier: str) -> Header:
         """Why this call went where it went."""
         return ROUTE_HEADER, "; ".join([f"tier={tier}", *self.note]).encode("ascii", "replace")

@@ -118,7 +118,7 @@ class Counters:
         self.arms: dict[tuple[str, str], ArmCounter] = {}
         self.shadows: dict[tuple[str, str], ShadowCounter] = {}
         self.pools: dict[str, PoolCounter] = {}
-        self.tiers = {"specialist": TierCounter(), "llm": TierCounter()}
+        self.tiers = {"specialist": TierCounter(), "generalist": TierCounter(), "llm": TierCounter()}
         self.capture = CaptureCounter()
         self.unowned_calls = 0
         self.client_errors = 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from slmfleet.gateway import errors
 from slmfleet.gateway.errors import ApiError
+from slmfleet.gateway.frames import Frames
 
 if TYPE_CHECKING:
     from slmfleet.gateway.protocol import Connection
@@ -70,7 +71,7 @@ class Request:
 class Exchange:
     """One request and the way back to its caller."""
 
-    __slots__ = ("_chunked", "connection", "events", "finished", "flow", "request", "started", "status")
+    __slots__ = ("_chunked", "connection", "finished", "flow", "frames", "request", "started", "status")
 
     def __init__(self, connection: Connection, request: Request) -> None:
         self.connection = connection
@@ -79,7 +80,7 @@ class Exchange:
         self.finished = False
         self.status = 0
         self.flow: Flow | None = None
-        self.events = False  # a stream of server-sent events has begun, so an error can be one more of them
+        self.frames: Frames | None = None  # of a stream of server-sent events that has begun: an error can be one more
         self._chunked = False
 
     @property
@@ -100,7 +101,7 @@ class Exchange:
             return
         if self.finished:
             return
-        if self.events:
+        if self.frames is not None and not self.frames.torn:
             self.write(error.event())
             self.finish()
             return

@@ -29,6 +29,7 @@ _OURS_WITH_KEY = _OURS | {b"authorization"}
 _MODEL = re.compile(rb'("model"\s*:\s*)("(?:[^"\\]|\\.)*")')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
 _ALIASED = ("chat.completions", "completions", "responses")
+_ENDS_WITH_DONE = ("chat.completions", "completions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ async def pass_on(client: Client, exchange: Exchange, call: Call, keep: int, clo
     try:
         payload = request_bytes(llm, call)
         await client.send(llm.origin, payload, relay, timeouts, no_body=call.http.method == b"HEAD")
+        if relay.open_ended and call.api in _ENDS_WITH_DONE and b"[DONE]" not in relay.tail:
+            raise UpstreamError("closed", "it closed the connection before [DONE]")
         relay.end()
     except UpstreamError as error:
         failure = explain(error, str(llm.origin), exchange.started, client.max_connections)

@@ -1,7 +1,8 @@
 """Two ends for an upstream's answer: straight on to the caller, or collected in memory.
 
 A JSON answer of known and moderate length is held until it is whole: one write instead of two, and an upstream that
-breaks off becomes a clean 502. Everything else is passed on as it arrives, with back-pressure.
+breaks off becomes a clean 502. Everything else is passed on as it arrives, with back-pressure; of a stream of events
+always whole ones, so that an error event can follow.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slmfleet.gateway.exchange import Exchange, Flow
-from slmfleet.gateway.upstream import Header
+from slmfleet.gateway.frames import Frames
+from slmfleet.gateway.upstream import Header, UpstreamConnection
 
 HOLD_BYTES = 4 << 20
 TAIL_BYTES = 8192
+SSE_FACTOR = 16  # a stream's events are this much larger than the text in them, about
 HOP_BY_HOP = frozenset(
     (
         b"connection",
@@ -78,8 +81,8 @@ class Relay:
     """An answer on its way to the caller, with a copy (up to `keep` bytes) for the log and its tail for the counts."""
 
     __slots__ = (
-        "_exchange", "_extra", "_held", "_keep", "_kept", "_length", "_out", "_size",
-        "cut", "encoding", "event_stream", "status", "tail",
+        "_exchange", "_extra", "_frames", "_held", "_keep", "_kept", "_length", "_out", "_size",
+        "cut", "encoding", "event_stream", "open_ended", "status", "tail",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, extra: list[Header], keep: int) -> None:
@@ -88,16 +91,18 @@ class Relay:
         self._keep = keep
         self._kept: list[bytes] = []
         self._held: list[bytes] | None = None
+        self._frames: Frames | None = None
         self._out: list[Header] = []
         self._length: int | None = None
         self._size = 0
         self.status = 0
         self.encoding: bytes | None = None
         self.event_stream = False
+        self.open_ended = False
         self.cut = False
         self.tail = b""
 
-    def on_head(self, status: int, headers: list[Header], length: int | None, flow: Flow) -> None:
+    def on_head(self, status: int, headers: list[Header], length: int | None, flow: UpstreamConnection) -> None:
         self.status = status
         kind = b""
         for name, value in headers:
@@ -113,7 +118,9 @@ class Relay:
             return
         self.event_stream = kind.startswith(b"text/event-stream")
         self._exchange.flow = flow
-        self._exchange.events = self.event_stream and length is None
+        if self.event_stream and length is None and self.encoding is None:
+            self._exchange.frames = self._frames = Frames()
+            self.open_ended = flow.ends_by_closing
         if status in (204, 304) or self._exchange.request.method == b"HEAD":
             self._held = []
             return
@@ -129,12 +136,17 @@ class Relay:
         if self._held is not None:
             self._held.append(data)
             return
-        self._exchange.write(data)
+        if self._frames is not None:
+            data = self._frames.feed(data)
+        if data:
+            self._exchange.write(data)
 
     def end(self) -> None:
         """The answer is whole. Its connection may already serve another call, so nothing may hold it back now."""
         self._exchange.flow = None
         if self._held is None:
+            if self._frames is not None and (rest := self._frames.rest()):
+                self._exchange.write(rest)
             self._exchange.finish()
             return
         body = b"".join(self._held)

@@ -25,6 +25,7 @@ from slmfleet.gateway.call import Calls
 from slmfleet.gateway.capture import Capture
 from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.exchange import Limits
+from slmfleet.gateway.generalist import Generalists
 from slmfleet.gateway.log import log
 from slmfleet.gateway.protocol import Connection, Handler, Server
 from slmfleet.gateway.shadow import Shadow
@@ -76,6 +77,7 @@ class Gateway:
             client=self.client,
             counters=self.counters,
             specialists=specialists,
+            generalists=Generalists(self.client, self.counters, self.capture, time.monotonic),
             shadows=Shadow(specialists, self.counters),
             capture=self.capture,
             calls=Calls(instance, time.monotonic, time.time),

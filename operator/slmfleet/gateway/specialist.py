@@ -35,6 +35,7 @@ class Attempt:
     answer: Answer | None = None
     latency_seconds: float = 0.0
     response: bytes | None = None
+    server_erred: bool = False
 
 
 class Specialists:
@@ -74,14 +75,19 @@ class Specialists:
         try:
             await self._client.send(server.origin, payload, answer, Timeouts(min(CONNECT_SECONDS, limit), limit, limit))
         except UpstreamError as error:
-            server.failed(self._clock())
+            if error.stage != "busy":
+                server.failed(self._clock())
             return Attempt("timeout" if error.stage == "timeout" else "error", error.stage, None, self._clock() - begun)
         finally:
             server.in_flight -= 1
             counter.change(-1, self._clock())
-        seconds = self._clock() - begun
-        server.observe(seconds, self._clock())
-        return judge(answer, route, seconds)
+        now = self._clock()
+        attempt = judge(answer, route, now - begun)
+        if attempt.server_erred:
+            server.erred(now)
+        if attempt.answer is not None:
+            server.observe(now - begun, now)
+        return attempt
 
 
 def judge(collected: Collect, route: CompiledRoute, seconds: float) -> Attempt:
@@ -90,12 +96,13 @@ def judge(collected: Collect, route: CompiledRoute, seconds: float) -> Attempt:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return Attempt("error", f"status {collected.status}, not JSON", None, seconds)
+        return Attempt("error", f"status {collected.status}, not JSON", None, seconds, server_erred=True)
     if collected.status != 200 or not isinstance(content, dict) or "error" in content:
         reason = str(content.get("error", "")) if isinstance(content, dict) else ""
         if reason.startswith("AdapterNotLoaded"):
             return Attempt("spilled", "cold", None, seconds)
-        return Attempt("error", f"status {collected.status}", None, seconds, body)
+        erred = collected.status >= 500 or collected.status == 429
+        return Attempt("error", f"status {collected.status}", None, seconds, body, server_erred=erred)
     answer = _answer(content, route)
     if answer is None:
         return Attempt("error", "no text_output", None, seconds, body)

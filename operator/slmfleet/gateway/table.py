@@ -72,7 +72,7 @@ class CompiledRoute:
 
 @dataclass(frozen=True, slots=True)
 class Llm:
-    """The LLM: where, with which key, under which model name."""
+    """The LLM, or the generalist: where, with which key, under which model name."""
 
     spec: Upstream
     origin: Origin
@@ -91,6 +91,7 @@ class Table:
     by_fingerprint: Mapping[str, CompiledRoute]
     by_cluster: Mapping[str, CompiledRoute]
     conversation_header: bytes
+    generalist: Llm | None = None
     classifier: Classifier | None = None
     classifier_problem: str | None = None
 
@@ -122,7 +123,8 @@ def compile_table(
     classifier, problem = _classifier(spec.classifier, store, load)
     return Table(
         spec=spec,
-        llm=_llm(spec.llm),
+        llm=_upstream("llm", spec.llm),
+        generalist=_upstream("generalist", spec.generalist) if spec.generalist else None,
         pools=pools,
         by_name=_unique("name", ((route.spec.name, route) for route in routes)),
         by_fingerprint=_unique("fingerprints", ((f, route) for route in routes for f in route.spec.fingerprints)),
@@ -170,17 +172,19 @@ def _route(index: int, route: SpecialistRoute, pools: Mapping[str, CompiledPool]
         raise TableError(f"specialists.{index}.output.json_schema", str(error)) from error
 
 
-def _llm(spec: Upstream) -> Llm:
+def _upstream(field: str, spec: Upstream) -> Llm:
     try:
         origin, base = parse_url(spec.url)
     except ValueError as error:
-        raise TableError("llm.url", str(error)) from error
+        raise TableError(f"{field}.url", str(error)) from error
     authorization = None
     if spec.api_key_file is not None:
         try:
             authorization = b"Bearer " + Path(spec.api_key_file).read_bytes().strip()
         except OSError as error:
-            raise TableError("llm.api_key_file", f"{spec.api_key_file} cannot be read: {error.strerror}") from error
+            raise TableError(
+                f"{field}.api_key_file", f"{spec.api_key_file} cannot be read: {error.strerror}"
+            ) from error
     return Llm(spec, origin, base, authorization)
 
 

@@ -2,7 +2,7 @@
 
 Its own, because the answer must go to the caller as it arrives, with no queue, no task and no copy between: the
 parser's callbacks call a `Sink`. Keep-alive connections are pooled by origin, with a bound; a reused connection that
-closed before the first byte of an answer is tried once more on a fresh one (the server's idle timeout won a race).
+closed before an answer is tried once more on a fresh one (the server's idle timeout won a race), within a budget.
 No redirects, no cookies, no proxies.
 """
 
@@ -18,6 +18,8 @@ from typing import Literal, Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
+
+from slmfleet.gateway.budget import RetryBudget
 
 Header = tuple[bytes, bytes]
 IDLE_SECONDS = 30.0
@@ -61,7 +63,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: to connect, to the answer's first byte, to its last."""
+    """Seconds: to connect, to the first byte of the answer's body, to its last."""
 
     connect: float
     first_byte: float
@@ -85,6 +87,7 @@ class Client:
     def __init__(self, loop: asyncio.AbstractEventLoop, max_connections: int = 1024) -> None:
         self.loop = loop
         self.max_connections = max_connections
+        self.budget = RetryBudget(loop.time)
         self._idle: dict[Origin, deque[UpstreamConnection]] = {}
         self._open: dict[Origin, int] = {}
 
@@ -95,13 +98,14 @@ class Client:
 
         Cancelling this closes the connection. `no_body`: the answer has none whatever its head says (HEAD).
         """
+        self.budget.call()
         connection = self._reuse(origin)
         if connection is not None:
             try:
                 await connection.exchange(payload, sink, timeouts, no_body)
                 return
             except UpstreamError as error:
-                if error.stage != "closed" or connection.answered:
+                if error.stage != "closed" or connection.answered or not self.budget.spend():
                     raise
         connection = await self._connect(origin, timeouts.connect)
         await connection.exchange(payload, sink, timeouts, no_body)
@@ -188,7 +192,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise UpstreamError("closed", "the connection closed while idle")
         self._parser = httptools.HttpResponseParser(self)
         self._sink, self._no_body, self.answered = sink, no_body, False
-        self._whole, self._status, self._head_bytes = False, 0, 0
+        self._whole, self._begun, self._status, self._head_bytes = False, False, 0, 0
         self._headers: list[Header] = []
         self._pieces: list[bytes] = []
         self._deadline = loop.time() + timeouts.total
@@ -217,6 +221,15 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None and self._paused and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
+
+    def refuse(self, stage: Literal["timeout", "protocol"], detail: str) -> None:
+        """The sink wants no more of this answer: the exchange ends with this error, and the connection closes."""
+        self._fail(stage, detail)
+
+    @property
+    def ends_by_closing(self) -> bool:
+        """Whether the answer in progress has no other end than the connection's, so that a cut looks like an end."""
+        return self.answered and self._until_close
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -285,6 +298,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._whole, self._keep = True, self._keep and not self._no_body
 
     def on_body(self, body: bytes) -> None:
+        self._begun = True
         self._pieces.append(body)
 
     def on_message_complete(self) -> None:
@@ -301,11 +315,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         now = self.client.loop.time()
-        if self.answered and now < self._deadline:
+        if self._begun and now < self._deadline:
             self._timer = self.client.loop.call_later(self._deadline - now, self._on_timer)
             return
-        limit = self._timeouts.total if self.answered else min(self._timeouts.first_byte, self._timeouts.total)
-        self._fail("timeout", f"no {'end' if self.answered else 'answer'} within {limit:g} s")
+        limit = self._timeouts.total if self._begun else min(self._timeouts.first_byte, self._timeouts.total)
+        self._fail("timeout", f"no {'end' if self._begun else 'answer'} within {limit:g} s")
 
     def _fail(self, stage: Literal["timeout", "closed", "protocol"], detail: str) -> None:
         if self._done is not None and not self._done.done():

@@ -42,7 +42,7 @@ class Watcher:
             await asyncio.sleep(POLL_SECONDS)
 
     async def look(self) -> None:
-        """Read the file if it, or the key file it names, changed, or if its classifier is still missing."""
+        """Read the file if it, or a key file it names, changed, or if its classifier is still missing."""
         stamp = self._stamps()
         now = asyncio.get_running_loop().time()
         missing = self.current is not None and self.current.classifier_problem is not None
@@ -77,7 +77,7 @@ class Watcher:
         if not changed and table.classifier is None:
             return
         self.current = table
-        self._stamp = (self._stamp[0], self._stamps()[1])  # of the key file that this table names
+        self._stamp = (self._stamp[0], *self._stamps()[1:])  # of the key files that this table names
         self.swap(table)
         self._forget(table)
         self.problem(table.classifier_problem)
@@ -97,8 +97,10 @@ class Watcher:
             del self.servers[url]
 
     def _stamps(self) -> Stamp:
-        key = self.current.spec.llm.api_key_file if self.current else None
-        return (_stamp(self.path), _stamp(Path(key)) if key else None)
+        spec = self.current.spec if self.current else None
+        upstreams = (spec.llm, spec.generalist) if spec else ()
+        keys = [upstream.api_key_file for upstream in upstreams if upstream and upstream.api_key_file]
+        return (_stamp(self.path), *(_stamp(Path(key)) for key in keys))
 
 
 def _same_router(current: Table, spec: RouteTable) -> bool:

@@ -7,7 +7,7 @@ from slmfleet.plan.facts import RouterObject
 from slmfleet.plan.names import labels, object_name, owner_reference
 from slmfleet.plan.pods import SECURE, Object, SecretMount, StoreMount, pod_spec, resources, store_prefix
 from slmfleet.plan.pool import KEYS
-from slmfleet.plan.table import table_digest
+from slmfleet.plan.table import API_KEY_FILE, GENERALIST_KEY_FILE, table_digest
 from slmfleet.wire.routes import RouteTable
 
 PORT, ADMIN = 8080, 9090
@@ -69,9 +69,12 @@ def _deployment(config: Config, router: RouterObject) -> Object:
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", "3"]}}},
     }
     secrets = [SecretMount(KEYS, "/keys", (("origin", "origin"),))]
-    key = spec.llm.api_key_secret_ref
-    if key is not None:
-        secrets.append(SecretMount(key.name, "/etc/slmfleet/llm", ((key.key, "key"),)))
+    keys = {API_KEY_FILE: spec.llm.api_key_secret_ref,
+            GENERALIST_KEY_FILE: spec.generalist.api_key_secret_ref if spec.generalist else None}
+    for path, key in keys.items():
+        if key is not None:
+            folder, _, file = path.rpartition("/")
+            secrets.append(SecretMount(key.name, folder, ((key.key, file),)))
     pod = pod_spec(config, container, account="slmfleet-gateway", prefix=store_prefix(spec.store.url),
                    store=[StoreMount(f"usage/{name}", read_only=False), StoreMount("router")], secrets=secrets)
     pod["initContainers"] = [_watcher(config, name)]

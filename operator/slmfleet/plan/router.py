@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slmfleet.api import conditions
-from slmfleet.api.base import Condition
+from slmfleet.api.base import Condition, Prices
 from slmfleet.api.router import Counted, DiscoveryStatus, RouterStatus, Savings, TierStatus, WeightStatus
 from slmfleet.plan import clusters, gateway
 from slmfleet.plan.config import Config
@@ -16,12 +16,13 @@ from slmfleet.plan.jobs import discover_job
 from slmfleet.plan.names import object_name
 from slmfleet.plan.pods import Object, store_prefix
 from slmfleet.plan.table import live_weights, route_table, table_digest
-from slmfleet.wire.signals import GatewaySignals
+from slmfleet.wire.signals import ArmSignals, GatewaySignals, TierSignals
 
 RETRY_SECONDS = 30
 FAILING_CALLS = 3
 KEPT_INSTANCES = 150
 EARLIER = "earlier"
+TIERS = ("specialist", "generalist", "llm")
 
 
 def discovery_job_name(router: str, run: int) -> str:
@@ -103,34 +104,34 @@ def _capture_part(me: RouterObject, facts: RouterFacts) -> Condition | None:
 def count(me: RouterObject, signals: Iterable[GatewaySignals], facts: RouterFacts | None = None) -> list[Counted]:
     """Totals by gateway process, the longest gone first. A process that is gone keeps what it had counted."""
     kept = {c.instance: c for c in me.status.counted}
-    prices = me.spec.llm.prices
     for gate in sorted(signals, key=lambda gate: gate.instance):
         kept.pop(gate.instance, None)
-        specialist, llm = gate.tiers.get("specialist"), gate.tiers.get("llm")
-        avoided = 0.0
-        if specialist is not None:
-            avoided = (specialist.input_tokens * prices.input_per_million
-                       + specialist.output_tokens * prices.output_per_million) / 1e6
+        specialist, generalist, llm = (gate.tiers.get(tier, TierSignals()) for tier in TIERS)
         kept[gate.instance] = Counted(
-            instance=gate.instance, captured=gate.capture.records, avoided=avoided,
-            spent=_spent(gate, facts) if facts else 0.0,
-            specialist_calls=specialist.calls if specialist else 0, llm_calls=llm.calls if llm else 0)
+            instance=gate.instance, captured=gate.capture.records, specialist_calls=specialist.calls,
+            generalist_calls=generalist.calls, llm_calls=llm.calls,
+            avoided=_cost(specialist, me.spec.llm.prices) + _cost(generalist, me.spec.llm.prices),
+            spent=_spent(gate, me, facts) if facts else 0.0)
     return _folded(list(kept.values()))
 
 
-def _spent(gate: GatewaySignals, facts: RouterFacts) -> float:
-    """Tokens of the specialists at their pools' prices."""
-    total = 0.0
+def _cost(tokens: TierSignals | ArmSignals, prices: Prices) -> float:
+    return (tokens.input_tokens * prices.input_per_million + tokens.output_tokens * prices.output_per_million) / 1e6
+
+
+def _spent(gate: GatewaySignals, me: RouterObject, facts: RouterFacts) -> float:
+    """Tokens of the specialists at their pools' prices, and of the generalist at its own."""
+    generalist = me.spec.generalist
+    total = _cost(gate.tiers.get("generalist", TierSignals()), generalist.prices) if generalist else 0.0
     for name, counted in gate.specialists.items():
         specialist = facts.specialists.get(name)
         base = facts.bases.get(specialist.status.base or "") if specialist else None
         if base is None:
             continue
-        prices = base.spec.pool.prices
         for revision, arm in counted.arms.items():
             if revision != "llm":
-                total += arm.input_tokens * prices.input_per_million + arm.output_tokens * prices.output_per_million
-    return total / 1e6
+                total += _cost(arm, base.spec.pool.prices)
+    return total
 
 
 def _folded(counted: list[Counted]) -> list[Counted]:
@@ -141,22 +142,22 @@ def _folded(counted: list[Counted]) -> list[Counted]:
     old = counted[:many]
     return [Counted(instance=EARLIER, captured=sum(c.captured for c in old), avoided=sum(c.avoided for c in old),
                     specialist_calls=sum(c.specialist_calls for c in old), llm_calls=sum(c.llm_calls for c in old),
+                    generalist_calls=sum(c.generalist_calls for c in old),
                     spent=sum(c.spent for c in old)), *counted[many:]]
 
 
 def _status(config: Config, me: RouterObject, facts: RouterFacts, counted: list[Counted]) -> RouterStatus:
-    specialist, llm = sum(c.specialist_calls for c in counted), sum(c.llm_calls for c in counted)
-    total = specialist + llm
-
-    def share(calls: int) -> float:
-        return round(100 * calls / total, 1) if total else 0.0
-
+    calls = {"generalist": sum(c.generalist_calls for c in counted), "llm": sum(c.llm_calls for c in counted),
+             "specialist": sum(c.specialist_calls for c in counted)}
+    if not me.spec.generalist and not calls["generalist"]:
+        del calls["generalist"]
+    total = sum(calls.values())
+    share = {tier: round(100 * count / total, 1) if total else 0.0 for tier, count in calls.items()}
     return RouterStatus(
         url=gateway.url(config, me.meta.name), ready_replicas=facts.gateways_ready,
         captured=sum(c.captured for c in counted), counted=counted,
-        tiers=[TierStatus(name="llm", calls=llm, share_percent=share(llm)),
-               TierStatus(name="specialist", calls=specialist, share_percent=share(specialist))],
-        specialist_percent=share(specialist), weights=_weights(me, facts),
+        tiers=[TierStatus(name=tier, calls=calls[tier], share_percent=share[tier]) for tier in calls],
+        specialist_percent=share["specialist"], weights=_weights(me, facts),
         saved=f"{sum(c.avoided - c.spent for c in counted):.2f} {me.spec.currency}",
         savings=Savings(llm_cost_avoided=round(sum(c.avoided for c in counted), 6),
                         specialist_cost=round(sum(c.spent for c in counted), 6)))

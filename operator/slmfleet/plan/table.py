@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from slmfleet.api.base import OutputFormat
+from slmfleet.api.router import Generalist
 from slmfleet.api.specialist import Revision, SpecialistStatus
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import ClusterObject, RouterFacts, RouterObject, SpecialistObject
@@ -14,6 +15,7 @@ from slmfleet.plan.pool import HTTP, adapter_name
 from slmfleet.wire import routes
 
 API_KEY_FILE = "/etc/slmfleet/llm/key"
+GENERALIST_KEY_FILE = "/etc/slmfleet/generalist/key"
 
 
 def route_table(config: Config, router: RouterObject, facts: RouterFacts) -> routes.RouteTable:
@@ -44,6 +46,7 @@ def _content(config: Config, router: RouterObject, facts: RouterFacts) -> routes
             url=spec.llm.url, model=spec.llm.model, timeout_seconds=spec.llm.timeout_seconds,
             api_key_file=API_KEY_FILE if spec.llm.api_key_secret_ref else None,
             prices=routes.Prices(**spec.llm.prices.model_dump())),
+        generalist=None if spec.generalist is None else _generalist(spec.generalist),
         classifier=None if classifier is None else routes.ClassifierRef(
             digest=classifier, path=f"router/{classifier.removeprefix('sha256:')}/classifier.npz"),
         capture=routes.Capture(
@@ -53,6 +56,15 @@ def _content(config: Config, router: RouterObject, facts: RouterFacts) -> routes
         pools=pools,
         specialists=[s for s in specialists if s.stable or s.candidate],
     )
+
+
+def _generalist(spec: Generalist) -> routes.Generalist:
+    return routes.Generalist(
+        url=spec.url, model=spec.model, timeout_seconds=spec.timeout_seconds,
+        api_key_file=GENERALIST_KEY_FILE if spec.api_key_secret_ref else None,
+        prices=routes.Prices(**spec.prices.model_dump()), share_percent=spec.share_percent,
+        max_request_bytes=spec.max_request_bytes, max_in_flight=spec.max_in_flight, tools=spec.tools,
+        escalations=spec.escalations)
 
 
 def _pool(name: str, facts: RouterFacts) -> routes.Pool | None:

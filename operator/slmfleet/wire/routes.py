@@ -30,6 +30,21 @@ class Upstream(Strict):
     prices: Prices = Prices()
 
 
+class Generalist(Upstream):
+    """A general small model between the specialists and the LLM: any OpenAI-compatible URL.
+
+    It answers chat calls that no specialist owns; where it fails before anything was sent to the caller, the LLM does.
+    """
+
+    model: str = Field(description="Replaces the request's model.")
+    timeout_seconds: float = Field(30.0, gt=0, description="Of its try: to a whole answer, or a stream's first bytes.")
+    share_percent: float = Field(100.0, ge=0, le=100, description="Share of conversations that it may answer.")
+    max_request_bytes: int = Field(32_768, ge=1, description="Longer calls stay with the LLM.")
+    max_in_flight: int = Field(64, ge=1, description="Calls above which a call goes to the LLM.")
+    tools: bool = Field(False, description="Whether it may answer calls with tools.")
+    escalations: bool = Field(False, description="Whether it may answer what a specialist could not.")
+
+
 class Endpoint(Strict):
     """One Triton server of a pool, and the adapters that have answered a probe there."""
 
@@ -109,6 +124,7 @@ class RouteTable(Strict):
     version: int = Field(0, ge=0, description="Grows with every change; a gateway never goes back.")
     router: str = Field(description="namespace/name of the Router.")
     llm: Upstream
+    generalist: Generalist | None = None
     classifier: ClassifierRef | None = None
     capture: Capture = Capture(enabled=False)
     pools: list[Pool] = Field(default_factory=list)

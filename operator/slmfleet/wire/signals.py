@@ -53,7 +53,7 @@ class PoolSignals(Message):
 
 
 class TierSignals(Message):
-    """Totals of one tier (`specialist`, `llm`)."""
+    """Totals of one tier (`specialist`, `generalist`, `llm`)."""
 
     calls: int = 0
     errors: int = 0

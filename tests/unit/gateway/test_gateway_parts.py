@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from slmfleet.gateway.arms import bucket, choose, conversation_of
 from slmfleet.gateway.balance import Placement, Server, pick
 from slmfleet.gateway.bodies import assemble, decode, token_counts
+from slmfleet.gateway.budget import WINDOW_SECONDS, RetryBudget
 from slmfleet.gateway.checks import compile_check
 from slmfleet.gateway.counters import Counters
+from slmfleet.gateway.frames import WAITING_BYTES, Frames
 from slmfleet.gateway.llm import with_model
 from slmfleet.gateway.render import compile_template, plain_messages
 from slmfleet.gateway.upstream import Origin
@@ -171,13 +173,60 @@ def test_a_free_server_is_always_found(loads: list[int], seed: int) -> None:
 
 def test_a_failing_server_is_left_alone_longer_each_time_and_forgiven() -> None:
     server = Server(Origin("h", 80, False))
-    waits = []
+    waits, now = [], 100.0
     for _ in range(8):
-        server.failed(100.0)
-        waits.append(server.ejected_until - 100)
+        server.failed(now)
+        server.failed(now + 0.1)  # was under way at the same time
+        waits.append(server.ejected_until - now)
+        now = server.ejected_until
     assert waits == [0.5, 1, 2, 4, 8, 15, 15, 15]
     server.observe(0.2, 200.0)
     assert (server.failures, server.latency) == (0, 0.2)
+
+
+def test_a_server_that_errs_is_left_alone_after_a_row_and_then_after_one() -> None:
+    server = Server(Origin("h", 80, False))
+    for _ in range(4):
+        server.erred(1.0)
+    server.observe(0.2, 1.0)
+    for _ in range(4):
+        server.erred(2.0)
+    assert server.ejected_until == 0
+    server.erred(2.0)
+    assert server.ejected_until == 2.5
+    server.erred(3.0)
+    assert server.ejected_until == 4.0
+
+
+def test_retries_are_a_tenth_of_the_calls_and_a_few_in_a_quiet_hour() -> None:
+    now = [0.0]
+    budget = RetryBudget(lambda: now[0])
+    granted = 0
+    for _ in range(500):
+        budget.call()
+        granted += budget.spend()
+    assert granted == 50
+    now[0] += WINDOW_SECONDS
+    assert [budget.spend() for _ in range(4)] == [True, True, True, False]
+
+
+@given(st.lists(st.sampled_from([b"data: {}", b"\n", b"\r\n", b"\r", b": x", b"\n\n", b"\r\n\r\n"]), max_size=40))
+def test_whole_events_are_passed_on_as_soon_as_they_are_whole(pieces: list[bytes]) -> None:
+    frames, sent = Frames(), b""
+    for piece in pieces:
+        sent += frames.feed(piece)
+        assert sent == b"" or sent.endswith((b"\n\n", b"\n\r\n", b"\r\r"))
+    rest = frames.rest()
+    assert sent + rest == b"".join(pieces)
+    assert not any(mark in rest for mark in (b"\n\n", b"\n\r\n", b"\r\r"))
+
+
+def test_an_event_too_large_to_wait_for_is_passed_on_torn() -> None:
+    frames = Frames()
+    assert frames.feed(b"data: 1\n\ndata: " + b"x" * WAITING_BYTES)[-1:] == b"x"
+    assert frames.torn
+    assert frames.feed(b"x\n\n") == b"x\n\n"
+    assert not frames.torn
 
 
 def test_the_integral_of_in_flight_calls_is_exact() -> None:

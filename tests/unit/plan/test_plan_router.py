@@ -291,6 +291,38 @@ def test_totals_never_fall_when_gateways_come_and_go() -> None:
     assert me.status.captured == 200
 
 
+GENERALIST = {"url": "http://small.demo.svc/v1", "model": "small", "sharePercent": 30, "tools": True,
+              "apiKeySecretRef": {"name": "small", "key": "token"}, "prices": {"inputPerMillion": 0.5}}  # fmt: skip
+
+
+def test_a_generalist_is_in_the_table_with_its_rule_and_its_key_in_the_pod() -> None:
+    plan = planned(router(generalist=GENERALIST))
+    assert table_of(plan)[0]["generalist"] == {
+        "url": "http://small.demo.svc/v1", "model": "small", "api_key_file": "/etc/slmfleet/generalist/key",
+        "timeout_seconds": 30, "prices": {"input_per_million": 0.5, "output_per_million": 0}, "share_percent": 30,
+        "max_request_bytes": 32768, "max_in_flight": 64, "tools": True, "escalations": False,
+    }  # fmt: skip
+    pod = plan.apply[2]["spec"]["template"]["spec"]
+    [volume] = [v for v in pod["volumes"] if v.get("secret", {}).get("secretName") == "small"]
+    assert volume["secret"]["items"] == [{"key": "token", "path": "key"}]
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts[volume["name"]] == "/etc/slmfleet/generalist"
+    assert "generalist" not in table_of(planned(router()))[0]
+
+
+def test_a_generalists_calls_and_savings_are_counted() -> None:
+    counted = tiers("g-1", 25, 50)
+    counted.tiers["generalist"] = TierSignals(calls=25, input_tokens=2_000_000)
+    me = router(generalist=GENERALIST)
+    me = after(me, planned(me, signals=(counted,)))
+    assert [(tier.name, tier.calls, tier.share_percent) for tier in me.status.tiers] == [
+        ("generalist", 25, 25.0), ("llm", 50, 50.0), ("specialist", 25, 25.0)]  # fmt: skip
+    assert me.status.savings.llm_cost_avoided == pytest.approx(2 + 4 + 4)
+    assert me.status.savings.specialist_cost == pytest.approx(1)
+    me = after(me, planned(me))
+    assert me.status.tiers[0].calls == 25
+
+
 def test_totals_survive_more_gateways_than_are_listed() -> None:
     me = router()
     for i in range(230):

@@ -1,0 +1,197 @@
+"""The middle tier: a general small model answers what no specialist owns, where the Router has one and its rule allows.
+
+It is trusted less than the LLM, so its answer is held until it has proven itself (`proving`). Until then any failure is
+a value, and the LLM answers; after it, a break is an error event, as with the LLM.
+
+Its request is made anew: none of the caller's headers but trace context goes to it, above all no Authorization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from slmfleet.gateway.arms import sampled
+from slmfleet.gateway.balance import Server
+from slmfleet.gateway.bodies import token_counts
+from slmfleet.gateway.call import Call
+from slmfleet.gateway.capture import Capture
+from slmfleet.gateway.counters import Counters
+from slmfleet.gateway.decide import Chosen
+from slmfleet.gateway.exchange import Exchange
+from slmfleet.gateway.llm import STREAM_FACTOR, explain, with_model
+from slmfleet.gateway.proving import Proving
+from slmfleet.gateway.relay import SSE_FACTOR
+from slmfleet.gateway.table import Llm
+from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
+from slmfleet.wire.routes import Generalist
+
+CONNECT_SECONDS = 1.0
+_PASSED_ON = (b"traceparent", b"tracestate", b"x-request-id")
+_WITH_TOOLS = ("tools", "functions")
+Result = Literal["served", "spilled", "error", "timeout", "invalid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """How a try went. Where it did not serve, nothing has been sent to the caller."""
+
+    result: Result
+    reason: str = ""
+    status: int = 0
+    latency_seconds: float = 0.0
+    response: bytes | None = None
+    streamed: bool = False
+    cut: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+def takes(rule: Generalist | None, call: Call, chosen: Chosen) -> bool:
+    """Whether the generalist may try a call that no specialist owns."""
+    if rule is None or call.request is None or chosen.rule == "explicit":
+        return False
+    if chosen.rule == "unsupported" and not (rule.tools and chosen.detail in _WITH_TOOLS):
+        return False
+    return _fits(rule, call)
+
+
+def stands_in(rule: Generalist | None, call: Call) -> bool:
+    """Whether the generalist may try a call that a specialist could not answer."""
+    return rule is not None and rule.escalations and call.request is not None and _fits(rule, call)
+
+
+def _fits(rule: Generalist, call: Call) -> bool:
+    return len(call.http.body) <= rule.max_request_bytes and sampled(
+        "generalist/", call.conversation, rule.share_percent
+    )
+
+
+@dataclass(slots=True)
+class Generalists:
+    """Tries the generalist of a table, counts and logs what came of it."""
+
+    client: Client
+    counters: Counters
+    capture: Capture
+    clock: Callable[[], float]
+    _server: Server | None = field(default=None)
+
+    async def answered(self, exchange: Exchange, call: Call, captures: bool) -> bool:
+        """Let the generalist answer. False: nothing has been sent to the caller, and the LLM must."""
+        begun = self.clock()
+        try:
+            found = await self.attempt(exchange, call, self.capture.body_limit * SSE_FACTOR if captures else 0)
+        except BaseException:
+            if captures:  # the caller left: it must still be seen that the call was made
+                self._log(call, Try("error", "", 499, self.clock() - begun))
+            raise
+        tier = self.counters.tiers["generalist"]
+        if found.result == "spilled":
+            call.note.append(f"generalist={found.reason}")
+            return False
+        if found.result == "served":
+            tier.calls += 1
+            tier.latency.observe(self.clock() - call.started)
+        tier.errors += found.result != "served" or found.status != 200
+        tier.input_tokens += found.input_tokens
+        tier.output_tokens += found.output_tokens
+        if captures or (found.result != "served" and self.capture.enabled):
+            self._log(call, found)
+        if found.result == "served":
+            return True
+        call.note.append(f"generalist={found.result}")
+        call.escalate("llm", f"{found.result}: {found.reason}")
+        return False
+
+    def _log(self, call: Call, found: Try) -> None:
+        self.capture.add(
+            call.logged(
+                tier="generalist",
+                status=found.status or (504 if found.result == "timeout" else 502),
+                latency_seconds=found.latency_seconds,
+                response=found.response,
+                streamed=found.streamed,
+                cut=found.cut,
+                escalated_from=call.escalated_from,
+                escalation_reason=call.escalation_reason,
+            )
+        )
+
+    async def attempt(self, exchange: Exchange, call: Call, keep: int) -> Try:
+        """One try. `keep`: bytes of the answer kept for the log."""
+        generalist, rule = call.table.generalist, call.table.spec.generalist
+        assert generalist is not None
+        assert rule is not None
+        begun = self.clock()
+        server = self._state_of(generalist)
+        if server.ejected_until > begun:
+            return Try("spilled", "down")
+        if server.in_flight >= rule.max_in_flight:
+            return Try("spilled", "full")
+        server.in_flight += 1
+        try:
+            found = await self._ask(generalist, exchange, call, keep, begun)
+        finally:
+            server.in_flight -= 1
+        self._remember(server, found)
+        return found
+
+    async def _ask(self, generalist: Llm, exchange: Exchange, call: Call, keep: int, begun: float) -> Try:
+        assert call.request is not None
+        proving = Proving(exchange, call, keep)
+        seconds = generalist.spec.timeout_seconds
+        timeouts = Timeouts(min(CONNECT_SECONDS, seconds), seconds, seconds * (1 if proving.whole else STREAM_FACTOR))
+        try:
+            await self.client.send(generalist.origin, request_bytes(generalist, call), proving, timeouts)
+            proving.end()
+        except UpstreamError as error:
+            if proving.relay is not None:
+                return self._broken_off(generalist, exchange, call, error, begun)
+            result: Result = "timeout" if error.stage == "timeout" else "spilled" if error.stage == "busy" else "error"
+            if proving.invalid:
+                result = "invalid"
+            body = proving.body() or None
+            return Try(result, error.detail, proving.status, self.clock() - begun, body, streamed=proving.streamed)
+        inputs, outputs = token_counts(proving.tail)
+        return Try(
+            "served", "", 200, self.clock() - begun, proving.kept(), proving.streamed, proving.cut, inputs, outputs
+        )
+
+    def _broken_off(self, generalist: Llm, exchange: Exchange, call: Call, error: UpstreamError, begun: float) -> Try:
+        """It failed in the middle of what the caller has already seen the start of."""
+        failure = explain(error, str(generalist.origin), True, self.client.max_connections)
+        exchange.fail(failure, [call.route_header("generalist")])
+        return Try("served", error.detail, failure.status, self.clock() - begun, failure.body())
+
+    def _remember(self, server: Server, found: Try) -> None:
+        now = self.clock()
+        unanswered = found.result == "error" and not found.status
+        if unanswered or found.result == "timeout" or (found.result == "served" and found.status != 200):
+            server.failed(now)
+        elif found.result == "error" and (found.status in (200, 429) or found.status >= 500):
+            server.erred(now)
+        elif found.result in ("served", "invalid"):
+            server.observe(found.latency_seconds, now)
+
+    def _state_of(self, generalist: Llm) -> Server:
+        """What is known of its server; forgotten when the Router names another."""
+        if self._server is None or self._server.origin != generalist.origin:
+            self._server = Server(generalist.origin)
+        return self._server
+
+
+def request_bytes(generalist: Llm, call: Call) -> bytes:
+    """The whole request for the generalist: the caller's body under the generalist's model, and headers of our own."""
+    assert call.request is not None
+    assert generalist.spec.model is not None
+    body = with_model(call.http.body, call.request, generalist.spec.model)
+    parts = [
+        b"POST %b%b HTTP/1.1\r\nhost: %b\r\n" % (generalist.base, call.http.path[3:], generalist.origin.host_header),
+        b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body),
+    ]
+    parts += [b"%b: %b\r\n" % (name, call.http.lookup[name]) for name in _PASSED_ON if name in call.http.lookup]
+    if generalist.authorization is not None:
+        parts.append(b"authorization: %b\r\n" % generalist.authorization)
+    return b"".join([*parts, b"\r\n", body])
