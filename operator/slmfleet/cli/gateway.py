@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -22,6 +23,10 @@ def gateway(
         typer.Option("--origin-key-file", help="Key under which origins are hashed; absent: a new one each start."),
     ] = None,
     drain_seconds: Annotated[float, typer.Option("--drain-seconds", help="Bound on the drain after SIGTERM.")] = 20.0,
+    tls_certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", help="PEM chain for TLS on --listen; needs --tls-key.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM key of --tls-certificate.")] = None,
     capture_buffer_bytes: Annotated[
         int, typer.Option("--capture-buffer-bytes", help="Bound on calls in memory that are not yet in the store.")
     ] = 64 << 20,
@@ -43,6 +48,7 @@ def gateway(
         origin_key=_origin_key(origin_key_file),
         drain_seconds=drain_seconds,
         capture_buffer_bytes=capture_buffer_bytes,
+        tls=_tls(tls_certificate, tls_key),
     )
     from slmfleet.recognise import Classifier, frame_fingerprint
 
@@ -50,6 +56,18 @@ def gateway(
         uvloop.run(serve(options, load=Classifier.load, fingerprint=frame_fingerprint))
     except (OSError, ValueError) as error:
         _fail(f"--listen {listen} or --admin {admin} cannot be opened: {error}; choose free ports")
+
+
+def _tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        _fail("--tls-certificate and --tls-key belong together; give both")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:
+        _fail(f"--tls-certificate {certificate} and --tls-key {key} cannot be used: {error}; check both PEM files")
+    return certificate, key
 
 
 def _origin_key(path: Path | None) -> bytes | None:

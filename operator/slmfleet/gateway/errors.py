@@ -100,6 +100,16 @@ def no_table() -> ApiError:
     )
 
 
+def too_many_connections(limit: int) -> ApiError:
+    """503: our own bound on callers."""
+    return ApiError(
+        503,
+        f"This gateway already holds {limit} connections. Try again, keep fewer idle ones, or run more replicas.",
+        "server_error",
+        "too_many_connections",
+    )
+
+
 def shutting_down() -> ApiError:
     """503: the drain ran out of time."""
     return ApiError(503, "This gateway is shutting down. Send the call again.", "server_error", "shutting_down")

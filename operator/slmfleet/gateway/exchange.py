@@ -20,7 +20,7 @@ JSON = (b"content-type", b"application/json")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a caller may send."""
+    """What a caller may send, and how long it may take. `connections`: of all callers together."""
 
     head_bytes: int = 65_536
     headers: int = 200
@@ -28,6 +28,7 @@ class Limits:
     request_seconds: float = 60.0
     idle_seconds: float = 120.0
     stalled_seconds: float = 120.0
+    connections: int = 10_000
 
 
 class Flow(Protocol):

@@ -80,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._since = self.server.loop.time()
         self.server.connections.add(self)
+        if len(self.server.connections) > self.server.limits.connections:
+            self._refuse(errors.too_many_connections(self.server.limits.connections))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transport = None
@@ -105,8 +107,10 @@ class Connection(asyncio.Protocol):
             return
         if self._head_done or self._completed:
             return
-        self._raw_bytes += len(data)  # a header that does not end: the parser would gather it for ever
-        if self._raw_bytes > self.server.limits.head_bytes:
+        # A header that does not end: the parser would gather it for ever. Twice the limit, since white space around
+        # values is counted here and not there: a head must not pass or fail by how it was cut into pieces.
+        self._raw_bytes += len(data)
+        if self._raw_bytes > 2 * self.server.limits.head_bytes:
             self._refuse(errors.head_too_large(self.server.limits.head_bytes))
 
     def pause_writing(self) -> None:
@@ -249,6 +253,8 @@ class Connection(asyncio.Protocol):
         request = Request(b"", b"", [], {}, b"", False, True, self._peer)
         Exchange(self, request).send(error.status, [JSON], error.body())
         # Closing with unread bytes in the socket would reset the line and lose the answer: linger, discarding.
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
         self.server.loop.call_later(LINGER_SECONDS, self._close)
 
     def _close(self) -> None:
@@ -277,7 +283,7 @@ class Connection(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Close this connection if it idles, sends too slowly or does not read."""
         limits = self.server.limits
-        if self.transport is None:
+        if self.transport is None or (self._dead and self._exchange is None):
             return
         if self._stalled_since is not None and now - self._stalled_since > limits.stalled_seconds:
             self.transport.abort()

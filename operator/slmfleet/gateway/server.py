@@ -31,6 +31,7 @@ from slmfleet.gateway.protocol import Connection, Handler, Server
 from slmfleet.gateway.shadow import Shadow
 from slmfleet.gateway.specialist import Specialists
 from slmfleet.gateway.table import Fingerprint, LoadClassifier
+from slmfleet.gateway.tls import Certificate
 from slmfleet.gateway.upstream import Client
 from slmfleet.gateway.watch import Watcher
 
@@ -52,6 +53,7 @@ class Options:
     drain_seconds: float = 20.0
     capture_buffer_bytes: int = 64 << 20
     limits: Limits = field(default_factory=Limits)
+    tls: tuple[Path, Path] | None = None  # certificate chain and key of the public port
 
 
 class Gateway:
@@ -88,6 +90,7 @@ class Gateway:
         self.public = Server(self.app, options.limits, loop)
         admin: Handler = Admin(self.app, lambda: self.public.draining, registry(self.counters))
         self.admin = Server(admin, options.limits, loop)
+        self._certificate = Certificate(*options.tls) if options.tls else None
         self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -96,7 +99,7 @@ class Gateway:
         await self.watcher.look()
         self.app.shadows.start()
         self._listeners = [
-            await listen(self.public, self.options.listen),
+            await listen(self.public, self.options.listen, self._certificate),
             await listen(self.admin, self.options.admin),
         ]
         self._tasks = [asyncio.create_task(self.watcher.run()), asyncio.create_task(self._sweep())]
@@ -146,6 +149,8 @@ class Gateway:
             await asyncio.sleep(SWEEP_SECONDS)
             self.public.sweep()
             self.admin.sweep()
+            if self._certificate is not None:
+                self._certificate.refresh()
 
     def _table_problem(self, problem: str | None) -> None:
         self.counters.table_problem = problem
@@ -163,14 +168,19 @@ async def serve(options: Options, *, load: LoadClassifier | None, fingerprint: F
     await gateway.drain()
 
 
-async def listen(server: Server, address: str) -> asyncio.Server:
+async def listen(server: Server, address: str, certificate: Certificate | None = None) -> asyncio.Server:
     """Open a listener on HOST:PORT. Raises OSError, or ValueError for an address that is none."""
     host, _, port = address.rpartition(":")
     if not port.isdigit():
         raise ValueError(f"not HOST:PORT: {address!r}")
     loop = asyncio.get_running_loop()
     return await loop.create_server(
-        lambda: Connection(server), host.strip("[]") or None, int(port), backlog=BACKLOG, reuse_address=True
+        lambda: Connection(server),
+        host.strip("[]") or None,
+        int(port),
+        backlog=BACKLOG,
+        reuse_address=True,
+        ssl=certificate.context if certificate else None,
     )
 
 
