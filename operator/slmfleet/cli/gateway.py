@@ -23,8 +23,9 @@ def gateway(
     ] = None,
     drain_seconds: Annotated[float, typer.Option("--drain-seconds", help="Bound on the drain after SIGTERM.")] = 20.0,
     capture_buffer_bytes: Annotated[
-        int, typer.Option("--capture-buffer-bytes", help="Bound on calls in memory that are not yet in the store.")
-    ] = 64 << 20,
+        int | None,
+        typer.Option("--capture-buffer-bytes", min=1, help="In place of the table's capture.buffer_bytes."),
+    ] = None,
 ) -> None:
     """Serve a route table: specialists first, the LLM behind them."""
     if workers != 1:
