@@ -68,10 +68,11 @@ BINARIES = {
         Binary("coredns", "1.13.2", "coredns", "."),
         Binary("pause", "1", "pause", "."),
         Binary("helm", "3.19.5", "helm", "helm.sh/helm/v3/cmd/helm"),
+        Binary("age", "1.2.1", "age", "filippo.io/age/cmd/age"),
     )
 }
-# `up` needs no helm, so a first cluster does not wait for it.
-NEEDED_BY_A_CLUSTER = tuple(name for name in BINARIES if name != "helm")
+# `up` needs neither helm nor the tests' age, so a first cluster does not wait for them.
+NEEDED_BY_A_CLUSTER = tuple(name for name in BINARIES if name not in ("helm", "age"))
 
 
 def ensure(cache: Path, names: Collection[str], say: Callable[[str], None]) -> dict[str, Path]:

@@ -54,7 +54,7 @@ run_part() {
         e2e) part "environments" heavy && part "end to end" pytest tests/e2e -m "e2e and not long" -q -s -x ;;
         long) part "environments" heavy && part "long tests" pytest tests/e2e -m e2e -q -s ;;
         demo) part "demo" "$dev/bin/python" -m demo.run ;;
-        crds) part "CRDs" "$dev/bin/python" -m slmfleet.cli crds --out crds ;;
+        crds) part "CRDs" "$dev/bin/python" -m slmfleet.cli crds --out crds --chart charts/slmfleet/templates/crds ;;
         *) echo "tests: there is no part $1" >&2; exit 2 ;;
     esac
 }

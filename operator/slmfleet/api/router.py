@@ -91,6 +91,12 @@ class Capture(Model):
     body_limit_bytes: int = Field(262144, ge=1024, le=16777216, description="Longer bodies are cut.")
     segment_records: int = Field(512, ge=1, le=100000, description="Records after which a segment is sealed.")
     segment_seconds: float = Field(5, gt=0, le=3600, description="Seconds after which a segment is sealed.")
+    buffer_bytes: int = Field(
+        67108864, ge=1048576, le=4294967296, description="Memory for calls that the store does not have yet."
+    )
+    retention_days: int | None = Field(
+        None, ge=1, le=36500, description="Days that the log is kept; absent: until you delete it."
+    )
 
 
 class Discovery(Model):

@@ -28,8 +28,9 @@ def gateway(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM key of --tls-certificate.")] = None,
     capture_buffer_bytes: Annotated[
-        int, typer.Option("--capture-buffer-bytes", help="Bound on calls in memory that are not yet in the store.")
-    ] = 64 << 20,
+        int | None,
+        typer.Option("--capture-buffer-bytes", min=1, help="In place of the table's capture.buffer_bytes."),
+    ] = None,
 ) -> None:
     """Serve a route table: specialists first, the LLM behind them."""
     if workers != 1:

@@ -88,23 +88,13 @@ def train(
         _calibrated(scorer, k, label, learn, calibrate, foreign_rate / len(labels)) for k, label in enumerate(labels)
     ]
     classifier = Classifier(
-        tasks,
-        idf=scorer.idf,
-        user=scorer.user,
-        system=scorer.system,
-        bias=scorer.bias,
-        familiar=scorer.table[:, len(labels) :],
+        tasks, idf=scorer.idf, user=scorer.user, system=scorer.system, bias=scorer.bias, familiar=scorer.familiar
     )
     return Trained(classifier, measure(classifier, judge))
 
 
-class _Scorer(Classifier):
+def _learn(rows: Sequence[_Row], labels: Sequence[str], rng: np.random.Generator) -> Classifier:
     """A classifier before its thresholds are known."""
-
-    user: NDArray[np.float32]
-
-
-def _learn(rows: Sequence[_Row], labels: Sequence[str], rng: np.random.Generator) -> _Scorer:
     from sklearn.linear_model import LogisticRegression
 
     idf = _inverse_frequencies(rows)
@@ -121,9 +111,9 @@ def _learn(rows: Sequence[_Row], labels: Sequence[str], rng: np.random.Generator
         system[:, k] = model.coef_[0, BUCKETS:]
         bias[k] = model.intercept_[0]
     familiar = _familiarity(rows, len(labels))
-    scorer = _Scorer([Task(x) for x in labels], idf=idf, user=user, system=system, bias=bias, familiar=familiar)
-    scorer.user = user
-    return scorer
+    return Classifier.of(
+        [Task(x) for x in labels], idf=idf, user=user, system=system, bias=bias, familiar=familiar
+    )
 
 
 def _inverse_frequencies(rows: Sequence[_Row]) -> NDArray[np.float32]:
@@ -186,10 +176,10 @@ def _calibrated(
     half of them judged without their system prompt, since the next wording of it is unknown."""
     members = [r for r in held if r.task == k] or [r for r in learn if r.task == k]
     bare = [Features(r.features.user, r.features.system[:0]) for r in members if len(r.features.system)]
-    own = [scorer.logits(f) for f in [*(r.features for r in members), *bare]]
-    scores = np.sort([float(s[k]) for s, _ in own])
-    usual = np.sort([float(f[k]) for _, f in own])
-    foreign = np.sort([float(scorer.logits(r.features)[0][k]) for r in held if r.task != k])[::-1]
+    own = [*(r.features for r in members), *bare]
+    scores = np.sort([float(scorer.logits(f)[k]) for f in own])
+    usual = np.sort([scorer.familiarity(f, k) for f in own])
+    foreign = np.sort([float(scorer.logits(r.features)[k]) for r in held if r.task != k])[::-1]
     allowed = math.floor(rate * (len(foreign) + 1)) - 1
     bound = -math.inf if not len(foreign) else float(foreign[max(0, min(allowed, len(foreign) - 1))]) + 1e-6
     forms = [r for r in learn if r.task == k] + members

@@ -99,7 +99,9 @@ def _file_lines(path: Path, log: Log) -> Iterator[tuple[str, bytes]]:
 
 
 def read_identities(path: Path) -> list[str]:
-    """The age secret keys of a file, one a line; comments begin with #."""
+    """The age secret keys of a file, one a line; comments begin with #. Raises CurationError."""
+    from slmfleet.store.segments import parse_identities
+
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -107,6 +109,10 @@ def read_identities(path: Path) -> list[str]:
     keys = [line.strip() for line in lines if line.strip().startswith("AGE-SECRET-KEY-")]
     if not keys:
         raise CurationError("IdentityNotReadable", f"{path} holds no line AGE-SECRET-KEY-…; make one with age-keygen")
+    try:
+        parse_identities(keys)
+    except ValueError as error:
+        raise CurationError("IdentityNotReadable", f"{path}: {error}; make one with age-keygen") from error
     return keys
 
 

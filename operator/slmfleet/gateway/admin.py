@@ -135,10 +135,20 @@ class Metrics(Collector):
             "capture_records": (capture.records, "Records sealed and on stable storage."),
             "capture_dropped": (capture.dropped, "Records lost."),
             "capture_segments": (capture.segments, "Segments written."),
+            "capture_expired_segments": (capture.expired_segments, "Segments deleted for their age."),
         }
         for name, (value, text) in counts.items():
             yield CounterMetricFamily(f"{PREFIX}_{name}", text, value=value)
-        yield GaugeMetricFamily(f"{PREFIX}_capture_failing", "1: the store refuses.", value=int(bool(capture.failing)))
+        log = capture.signals(counters.clock())
+        gauges: dict[str, tuple[float, str]] = {
+            "capture_failing": (int(log.failing is not None), "1: the store refuses."),
+            "capture_unacknowledged": (log.unacknowledged, "Records that a kill would lose now."),
+            "capture_unacknowledged_seconds": (log.unacknowledged_seconds, "Age of the oldest of them."),
+            "capture_buffered_bytes": (log.buffered_bytes, "Memory that they take."),
+            "capture_buffer_bytes": (log.buffer_bytes, "Bound on that memory."),
+        }
+        for name, (level, text) in gauges.items():
+            yield GaugeMetricFamily(f"{PREFIX}_{name}", text, value=level)
         yield GaugeMetricFamily(f"{PREFIX}_table_version", "The table in use.", value=counters.table_version)
 
 

@@ -10,7 +10,7 @@ import orjson
 
 from slmfleet.gateway.arms import conversation_of
 from slmfleet.gateway.exchange import Header, Request
-from slmfleet.gateway.records import ORIGIN_HEADERS, Logged
+from slmfleet.gateway.records import ORIGIN_HEADERS, Logged, is_plain
 from slmfleet.gateway.table import Table
 
 ROUTE_HEADER = b"x-slmfleet-route"
@@ -52,20 +52,19 @@ class Call:
         lookup = self.http.lookup
         key = next((lookup[name] for name in ORIGIN_HEADERS if name in lookup), None)
         return Logged(
-            **{
-                "id": self.id,
-                "time": self.time,
-                "conversation": self.conversation,
-                "api": self.api or "",
-                "status": status,
-                "latency_seconds": latency_seconds,
-                "tier": tier,
-                "request": self.http.body,
-                "response": response,
-                "key": key,
-                "peer": self.http.peer,
-                **more,
-            }
+            id=self.id,
+            time=self.time,
+            conversation=self.conversation,
+            api=self.api or "",
+            status=status,
+            latency_seconds=latency_seconds,
+            tier=tier,
+            request=self.http.body,
+            response=response,
+            key=key,
+            peer=self.http.peer,
+            plain=is_plain(self.request),
+            **more,
         )
 
 

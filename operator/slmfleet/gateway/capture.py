@@ -1,10 +1,13 @@
 """The log (S1): calls in, sealed segments on stable storage out, in one thread beside the event loop.
 
-`add` never blocks and never fails: a call that does not fit the buffer is counted as dropped. A record counts as
-captured when its segment has been written, synced and renamed. When the store cannot be written, the batch is kept and
-tried again with back-off, and `counter.failing` says why. On `close` everything left is written.
+`add` appends and returns: it never blocks and never fails, and a call that does not fit the buffer is counted as
+dropped. A batch is sealed after segment_records, segment_seconds or SEGMENT_BYTES, whichever comes first, and waits
+sealed (spool.py) until the store has it. A record counts as captured when its segment has been written, synced and
+renamed; until then it is unacknowledged, and the signals say how many are and since when. On `close` everything left
+is written.
 
-What this does not cover: a killed process loses what was not yet in a segment (at most segment_seconds of calls).
+What this does not cover: a killed process loses its unacknowledged records: those of the last segment_seconds while
+the store answers, and what waited for the store (at most the buffer) while it does not.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,48 +23,49 @@ from slmfleet.gateway import records
 from slmfleet.gateway.counters import CaptureCounter
 from slmfleet.gateway.log import log
 from slmfleet.gateway.records import Logged
-from slmfleet.store.files import atomic_write
+from slmfleet.gateway.spool import Sealed, Spool
 from slmfleet.store.segments import SUFFIX, seal
 from slmfleet.wire.routes import Capture as CaptureSpec
 
 SEGMENT_BYTES = 8 << 20
-TICK_SECONDS = 0.2
-BACKOFF_SECONDS = 0.5
-BACKOFF_SECONDS_MAX = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A segment that waits to be written, and what it holds."""
-
-    path: Path
-    data: bytes
-    records: int
-    bytes: int
+SLICE_SECONDS = 0.0005
+STEP_SECONDS = 0.1
 
 
 class Capture:
-    """The log's writer."""
+    """The log's writer. Its integers have one writing thread each, so they need no lock."""
 
     def __init__(
-        self, store: Path | None, instance: str, origin_key: bytes, buffer_bytes: int, counter: CaptureCounter
+        self,
+        store: Path | None,
+        instance: str,
+        origin_key: bytes,
+        buffer_bytes: int | None,
+        counter: CaptureCounter,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`buffer_bytes` goes before the table's, if given. `clock` is monotonic seconds."""
         self.counter = counter
         self.enabled = False
         self._store = store
         self._instance = instance
         self._key = origin_key
-        self._buffer_bytes = buffer_bytes
+        self._own_buffer_bytes = buffer_bytes
+        self._clock = clock
         self._spec = CaptureSpec(enabled=False)
         self._router = "default"
         self._pending: deque[Logged] = deque()
-        self._bytes = 0
-        self._oldest = 0.0
+        self._sealing: float | None = None  # when the oldest record under way was noted
+        self._noted_bytes = 0  # event loop
+        self._taken_bytes = 0  # thread: no longer pending
+        self._sealed_bytes = 0  # thread: no longer held as they were noted
+        self._spool = Spool(counter, clock)
         self._sequence = 0
-        self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self._deadline = 0.0
+        counter.backlog = self._backlog
+        self._buffer_bytes = self._bound()
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
 
@@ -78,115 +82,139 @@ class Capture:
         self.enabled = spec.enabled and self._store is not None
         if spec.recipients:
             self._spec = spec
-        self._router = router.rpartition("/")[2] or "default"
+        self._router = router.rpartition("/")[2]
+        self._buffer_bytes = self._bound()
+        self._wake.set()
 
     def add(self, logged: Logged) -> None:
-        """Note a call. Called from the event loop; returns at once."""
-        size = logged.size
-        with self._lock:
-            if self._bytes + size > self._buffer_bytes or self._closing:
-                self.counter.dropped += 1
-                return
-            if not self._pending:
-                self._oldest = time.monotonic()
-            self._bytes += size
-            self._pending.append(logged)
-            due = len(self._pending) >= self._spec.segment_records
-        if due and not self._wake.is_set():
+        """Note a call. Called from the event loop only; returns at once."""
+        size = logged.cut_to(self._spec.body_limit_bytes)
+        held = self._noted_bytes - self._sealed_bytes + self._spool.bytes
+        if held + size > self._buffer_bytes or self._closing:
+            self.counter.refused += 1
+            return
+        logged.noted = self._clock()
+        self._noted_bytes += size
+        self.counter.noted += 1
+        self._pending.append(logged)
+        waiting = len(self._pending)
+        full = waiting == self._spec.segment_records or self._noted_bytes - self._taken_bytes >= SEGMENT_BYTES
+        if (waiting == 1 or full) and not self._wake.is_set():
             self._wake.set()
 
     def close(self, timeout_seconds: float) -> None:
         """Write everything that is left, then stop; what cannot be written in time is counted as dropped."""
-        self._deadline = time.monotonic() + timeout_seconds
+        self._deadline = self._clock() + timeout_seconds
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_seconds + 5)
 
+    def _bound(self) -> int:
+        bound = self._own_buffer_bytes or self._spec.buffer_bytes
+        self.counter.segment_records = self._spec.segment_records
+        self.counter.segment_seconds = self._spec.segment_seconds
+        self.counter.buffer_bytes = bound
+        return bound
+
+    def _backlog(self) -> tuple[int, float | None]:
+        """Bytes held, and when the oldest record that is not yet in the store was noted."""
+        held = self._noted_bytes - self._sealed_bytes + self._spool.bytes
+        for oldest in (self._spool.oldest, self._sealing, self._first()):
+            if oldest is not None:
+                return held, oldest
+        return held, None
+
+    def _first(self) -> float | None:
+        try:
+            return self._pending[0].noted
+        except IndexError:
+            return None
+
     # --- in the thread ---
 
     def _run(self) -> None:
-        while not (self._closing and not self._pending):
-            self._wake.wait(TICK_SECONDS)
+        while True:
+            self._wake.wait(self._pause())
             self._wake.clear()
-            while self._due():
-                batch = self._seal(self._take())
-                if batch is not None:
-                    self._write(batch)
+            try:
+                while self._due():
+                    self._seal(self._take())
+                self._spool.write(now=self._closing)
+            except Exception as error:  # a log that stops unseen would be worse than one that tries again
+                self.counter.failing = f"{type(error).__name__} in the log's own thread: {error}"
+                log("error", "CaptureFailing", reason=self.counter.failing, action="report this; calls are kept")
+                time.sleep(STEP_SECONDS)
+            if self._closing and self._finished():
+                break
+        self._spool.abandon("shutting down and the store is not writable")
+
+    def _finished(self) -> bool:
+        """Whether nothing is left, or no time."""
+        return not (self._pending or self._spool) or self._clock() >= self._deadline
+
+    def _pause(self) -> float | None:
+        """Seconds until there is something to do; None: until somebody calls."""
+        if self._closing:
+            return STEP_SECONDS if self._spool else 0.0
+        first = self._first()
+        times = [self._spool.pause()]
+        if first is not None:
+            times.append(max(0.0, first + self._spec.segment_seconds - self._clock()))
+        return min((seconds for seconds in times if seconds is not None), default=None)
 
     def _due(self) -> bool:
-        with self._lock:
-            if not self._pending:
-                return False
-            full = len(self._pending) >= self._spec.segment_records or self._bytes >= SEGMENT_BYTES
-            return full or self._closing or time.monotonic() - self._oldest >= self._spec.segment_seconds
+        first = self._first()
+        if first is None:
+            return False
+        full = len(self._pending) >= self._spec.segment_records
+        full = full or self._noted_bytes - self._taken_bytes >= SEGMENT_BYTES
+        return full or self._closing or self._clock() - first >= self._spec.segment_seconds
 
     def _take(self) -> list[Logged]:
         taken: list[Logged] = []
         size = 0
-        with self._lock:
-            while self._pending and len(taken) < self._spec.segment_records and size < SEGMENT_BYTES:
-                logged = self._pending.popleft()
-                size += logged.size
-                taken.append(logged)
-            self._oldest = time.monotonic()
+        self._sealing = self._first()
+        while self._pending and len(taken) < self._spec.segment_records and size < SEGMENT_BYTES:
+            logged = self._pending.popleft()
+            size += logged.size
+            taken.append(logged)
+        self._taken_bytes += size
         return taken
 
-    def _seal(self, taken: list[Logged]) -> Batch | None:
-        size = sum(logged.size for logged in taken)
+    def _seal(self, taken: list[Logged]) -> None:
+        """Put a batch into the spool. Its raw size is held until then, its sealed size after."""
+        spec, lines = self._spec, self._lines(taken)
         try:
-            lines = [records.to_record(logged, self._key, self._spec.body_limit_bytes) for logged in taken]
-            now = datetime.now(UTC)
-            meta = {"router": self._router, "instance": self._instance, "time": now.isoformat(timespec="seconds")}
-            data = seal(lines, self._spec.recipients, meta=meta)
+            if lines:
+                self._spool.put(self._segment(lines, spec, taken[0].noted))
         except Exception as error:
-            self._lose(len(taken), size, f"{type(error).__name__} while sealing")
-            return None
-        self._sequence += 1
-        assert self._store is not None
-        folder = self._store / "usage" / self._router / f"{now:%Y-%m-%d}"
-        return Batch(folder / f"{self._instance}-{self._sequence:08d}{SUFFIX}", data, len(taken), size)
+            self._lose(len(lines), error)
+        self._sealed_bytes += sum(logged.size for logged in taken)
+        self._sealing = None
 
-    def _write(self, batch: Batch) -> None:
-        wait = BACKOFF_SECONDS
-        while True:
+    def _lines(self, taken: list[Logged]) -> list[bytes]:
+        """The records' JSON. Lets the event loop in after every slice: it needs the same interpreter."""
+        lines = []
+        begun = self._clock()
+        for logged in taken:
             try:
-                atomic_write(batch.path, batch.data)
-            except OSError as error:
-                self._report(f"{batch.path.parent}: {error.strerror or error}")
-            else:
-                self._written(batch)
-                return
-            if self._closing and time.monotonic() + 0.1 >= self._deadline:
-                self._lose(batch.records, batch.bytes, "shutting down and the store is not writable")
-                return
-            self._sleep(min(wait, BACKOFF_SECONDS_MAX))
-            wait *= 2
+                lines.append(records.to_record(logged, self._key, self._spec.body_limit_bytes))
+            except Exception as error:
+                self._lose(1, error)
+            if self._clock() - begun >= SLICE_SECONDS:
+                time.sleep(0)
+                begun = self._clock()
+        return lines
 
-    def _sleep(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not self._closing:
-            time.sleep(min(TICK_SECONDS, seconds))
-        if self._closing:
-            time.sleep(0.1)
+    def _segment(self, lines: list[bytes], spec: CaptureSpec, noted: float) -> Sealed:
+        assert self._store is not None
+        now = datetime.now(UTC)
+        meta = {"router": self._router, "instance": self._instance, "time": now.isoformat(timespec="seconds")}
+        data = seal(lines, spec.recipients, meta=meta)
+        self._sequence += 1
+        folder = self._store / "usage" / self._router / f"{now:%Y-%m-%d}"
+        return Sealed(folder / f"{self._instance}-{self._sequence:08d}{SUFFIX}", data, len(lines), noted)
 
-    def _written(self, batch: Batch) -> None:
-        self.counter.records += batch.records
-        self.counter.segments += 1
-        if self.counter.failing is not None:
-            log("info", "CaptureRecovered", segment=batch.path.name)
-        self.counter.failing = None
-        self._free(batch.bytes)
-
-    def _lose(self, count: int, size: int, why: str) -> None:
-        self.counter.dropped += count
-        log("error", "CaptureDropped", records=count, reason=why)
-        self._free(size)
-
-    def _report(self, problem: str) -> None:
-        if self.counter.failing != problem:
-            log("error", "CaptureFailing", reason=problem, action="free the store or make it writable; calls are kept")
-        self.counter.failing = problem
-
-    def _free(self, size: int) -> None:
-        with self._lock:
-            self._bytes -= size
+    def _lose(self, count: int, error: Exception) -> None:
+        self.counter.lost += count
+        log("error", "CaptureDropped", records=count, reason=f"{type(error).__name__} while sealing")

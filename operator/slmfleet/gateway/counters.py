@@ -20,6 +20,7 @@ from slmfleet.wire.signals import (
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 BUCKET_NAMES = [f"{bound:g}" for bound in BUCKETS] + ["+Inf"]
 JUDGED_KEPT = 100_000
+STUCK_SECONDS = 30.0
 
 
 class Latency:
@@ -100,12 +101,49 @@ class PoolCounter:
 
 @dataclass(slots=True)
 class CaptureCounter:
-    """The log's own health. Written by the capture thread, read by the event loop."""
+    """The log's own health. `noted` and `refused` are the event loop's, the other counts the capture thread's.
 
+    `backlog`: bytes held, and when the oldest record that is not in the store was noted (monotonic seconds).
+    """
+
+    noted: int = 0
+    refused: int = 0
     records: int = 0
-    dropped: int = 0
+    lost: int = 0
     segments: int = 0
     failing: str | None = None
+    segment_records: int = 0
+    segment_seconds: float = 0.0
+    buffer_bytes: int = 0
+    expired_segments: int = 0
+    backlog: Callable[[], tuple[int, float | None]] = lambda: (0, None)
+
+    @property
+    def dropped(self) -> int:
+        """Records lost: they did not fit the buffer, or could not be sealed or written before the end."""
+        return self.refused + self.lost
+
+    def signals(self, now: float) -> CaptureSignals:
+        """`now` is of the clock that `backlog` goes by. Noted is read last, so that nothing comes out below zero."""
+        done = self.records + self.lost
+        held, oldest = self.backlog()
+        age = now - oldest if oldest is not None else 0.0
+        failing = self.failing
+        if failing is None and age > self.segment_seconds + STUCK_SECONDS:
+            failing = f"a record has waited for {age:.0f} s: the store takes no writes and gives no error"
+        return CaptureSignals(
+            records=self.records,
+            dropped=self.dropped,
+            segments=self.segments,
+            failing=failing,
+            unacknowledged=self.noted - done,
+            unacknowledged_seconds=round(max(0.0, age), 3),
+            buffered_bytes=held,
+            segment_records=self.segment_records,
+            segment_seconds=self.segment_seconds,
+            buffer_bytes=self.buffer_bytes,
+            expired_segments=self.expired_segments,
+        )
 
 
 class Counters:
@@ -171,12 +209,7 @@ class Counters:
             specialists=self._specialists(),
             pools={name: _pool(counter, now) for name, counter in self.pools.items()},
             tiers={name: _tier(counter) for name, counter in self.tiers.items()},
-            capture=CaptureSignals(
-                records=self.capture.records,
-                dropped=self.capture.dropped,
-                segments=self.capture.segments,
-                failing=self.capture.failing,
-            ),
+            capture=self.capture.signals(now),
             unowned_calls=self.unowned_calls,
             client_errors=self.client_errors,
         )

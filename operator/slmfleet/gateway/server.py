@@ -25,6 +25,7 @@ from slmfleet.gateway.call import Calls
 from slmfleet.gateway.capture import Capture
 from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.exchange import Limits
+from slmfleet.gateway.expiry import keep_expiring
 from slmfleet.gateway.generalist import Generalists
 from slmfleet.gateway.log import log
 from slmfleet.gateway.protocol import Connection, Handler, Server
@@ -51,7 +52,7 @@ class Options:
     store: Path | None = None
     origin_key: bytes | None = None
     drain_seconds: float = 20.0
-    capture_buffer_bytes: int = 64 << 20
+    capture_buffer_bytes: int | None = None  # before the table's
     limits: Limits = field(default_factory=Limits)
     tls: tuple[Path, Path] | None = None  # certificate chain and key of the public port
 
@@ -102,7 +103,8 @@ class Gateway:
             await listen(self.public, self.options.listen, self._certificate),
             await listen(self.admin, self.options.admin),
         ]
-        self._tasks = [asyncio.create_task(self.watcher.run()), asyncio.create_task(self._sweep())]
+        expiring = keep_expiring(self.options.store, lambda: self.app.table, self.counters.capture)
+        self._tasks = [asyncio.create_task(each) for each in (self.watcher.run(), self._sweep(), expiring)]
         log("info", "Listening", listen=self.address, admin=self.admin_address, instance=self.counters.instance)
 
     @property

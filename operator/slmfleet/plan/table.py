@@ -52,7 +52,8 @@ def _content(config: Config, router: RouterObject, facts: RouterFacts) -> routes
         capture=routes.Capture(
             enabled=capture.enabled, sample_percent=capture.sample_percent, recipients=list(capture.recipients),
             body_limit_bytes=capture.body_limit_bytes, segment_records=capture.segment_records,
-            segment_seconds=capture.segment_seconds),
+            segment_seconds=capture.segment_seconds, buffer_bytes=capture.buffer_bytes,
+            retention_days=capture.retention_days),
         pools=pools,
         specialists=[s for s in specialists if s.stable or s.candidate],
     )

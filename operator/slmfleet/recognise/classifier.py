@@ -24,17 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from slmfleet.recognise.features import BUCKETS, SYSTEM_BUCKETS, Features, Indices, features
 from slmfleet.recognise.frame import Frame, frame_of
+from slmfleet.recognise.weights import Familiar, Floats, Scores
 
-FORMAT = "slmfleet/classifier/v1"
+FORMAT = "slmfleet/classifier/v2"
+DENSE_FORMAT = "slmfleet/classifier/v1"
 SYSTEM_WEIGHT = 0.6
 KNOWN_PROMPTS = 4096
-_ARRAYS = ("idf", "user", "system", "bias", "familiar")
-
-Floats = NDArray[np.float32]
+SCORED_PROMPTS = 256
 
 
 @dataclass(frozen=True)
@@ -101,40 +100,69 @@ class Classifier:
         tasks: Sequence[Task],
         *,
         idf: Floats,
-        user: Floats,
-        system: Floats,
+        user: Scores,
+        system: Scores,
         bias: Floats,
-        familiar: Floats,
+        familiar: Familiar,
         margin: float = 0.0,
         seen: dict[str, Any] | None = None,
     ) -> None:
-        """`user` and `familiar` are BUCKETS x tasks, `system` is SYSTEM_BUCKETS x tasks."""
+        """`user` is over BUCKETS, `system` over SYSTEM_BUCKETS. Raises ValueError where arrays do not fit."""
         count = len(tasks)
-        if user.shape != (BUCKETS, count) or familiar.shape != user.shape or system.shape != (SYSTEM_BUCKETS, count):
+        shapes = (user.bytes.shape, system.bytes.shape, idf.shape, bias.shape, familiar.absent.shape)
+        if shapes != ((BUCKETS, count), (SYSTEM_BUCKETS, count), (BUCKETS,), (count,), (count,)):
             raise ValueError(f"classifier: arrays do not fit {count} tasks")
         self.tasks = tuple(tasks)
         self.margin = margin
         self.seen = seen or {}
         self.idf, self.bias = idf, bias
-        self.system = system
+        self.user, self.system, self.familiar = user, system, familiar
+        self._min_logits = np.array([t.min_logit for t in tasks], dtype=np.float64)
         self._known: dict[tuple[int, bytes], bool] = {}
-        self.table = np.ascontiguousarray(np.concatenate([user, familiar], axis=1), dtype=np.float32)
+        self._prompts: dict[bytes, Floats] = {}
+
+    @classmethod
+    def of(
+        cls, tasks: Sequence[Task], *, user: Floats, system: Floats, familiar: Floats, idf: Floats, bias: Floats
+    ) -> Classifier:
+        """From dense weights: `user` and `familiar` are BUCKETS x tasks, `system` is SYSTEM_BUCKETS x tasks."""
+        return cls(
+            tasks,
+            idf=idf.astype(np.float16).astype(np.float32),
+            user=Scores.of(user),
+            system=Scores.of(system),
+            bias=bias,
+            familiar=Familiar.of(familiar),
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(t.label for t in self.tasks)
 
-    def logits(self, found: Features) -> tuple[Floats, Floats]:
-        """Score and familiarity of every task."""
-        count = len(self.tasks)
+    def logits(self, found: Features) -> Floats:
+        """The score of every task."""
         if not len(found.user):
-            return np.full(count, -30.0, dtype=np.float32), np.full(count, -30.0, dtype=np.float32)
+            return np.full(len(self.tasks), -30.0, dtype=np.float32)
         weight = self.idf[found.user]
-        rows = self.table[found.user]
-        scores = weight @ rows[:, :count] / math.sqrt(float(weight @ weight)) + self.bias
+        scores = self.user.weighted(found.user, weight) / np.float32(math.sqrt(float(weight @ weight))) + self.bias
         if len(found.system):
-            scores = scores + self.system[found.system].sum(axis=0) * (SYSTEM_WEIGHT / math.sqrt(len(found.system)))
-        return scores, rows[:, count:].mean(axis=0)
+            scores += self._prompt_scores(found.system)
+        return scores
+
+    def familiarity(self, found: Features, number: int) -> float:
+        """How usual a text's pieces are for a task."""
+        return self.familiar.mean(found.user, number) if len(found.user) else -30.0
+
+    def _prompt_scores(self, system: Indices) -> Floats:
+        """What a system prompt adds to each score, remembered: a fleet has few of them."""
+        key = system.tobytes()
+        scores = self._prompts.get(key)
+        if scores is None:
+            if len(self._prompts) >= SCORED_PROMPTS:
+                self._prompts.clear()
+            weight = np.full(len(system), SYSTEM_WEIGHT / math.sqrt(len(system)), dtype=np.float32)
+            scores = self._prompts[key] = self.system.weighted(system, weight)
+        return scores
 
     def classify(self, request: dict[str, Any]) -> Decision:
         """The task of a call, or an abstention with its reason."""
@@ -147,11 +175,10 @@ class Classifier:
         if not frame.user.strip():
             return Decision(None, 0.0, None, 1.0, "abstain: no user text")
         found = features(frame)
-        scores, familiarity = self.logits(found)
-        ranked = sorted(range(len(self.tasks)), key=lambda k: self.tasks[k].min_logit - float(scores[k]))
-        first = ranked[0]
+        scores = self.logits(found)
+        first, second = self._best(scores)
         task = self.tasks[first]
-        runner_up = self.tasks[ranked[1]].label if len(ranked) > 1 else None
+        runner_up = None if second is None else self.tasks[second].label
         score, threshold = _sigmoid(float(scores[first])), _sigmoid(task.min_logit)
 
         def answer(label: str | None, rule: str) -> Decision:
@@ -164,11 +191,20 @@ class Classifier:
             return answer(None, f"abstain: unknown {refused}")
         if not self._knows(first, found.system):
             return answer(None, "abstain: unknown instructions")
-        if familiarity[first] < task.min_familiarity:
+        if self.familiarity(found, first) < task.min_familiarity:
             return answer(None, "abstain: unfamiliar text")
-        if len(ranked) > 1 and scores[first] - scores[ranked[1]] < self.margin:
+        if second is not None and scores[first] - scores[second] < self.margin:
             return answer(None, "abstain: two tasks")
         return answer(task.label, "classifier")
+
+    def _best(self, scores: Floats) -> tuple[int, int | None]:
+        """The two tasks that are furthest above their thresholds (or least below)."""
+        above = scores - self._min_logits
+        first = int(above.argmax())
+        if len(above) == 1:
+            return first, None
+        above[first] = -math.inf
+        return first, int(above.argmax())
 
     def _knows(self, number: int, system: Indices) -> bool:
         """`Task.knows`, remembered: a fleet has few system prompts."""
@@ -189,14 +225,18 @@ class Classifier:
         return "sha256:" + hashlib.sha256(data).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """The file's bytes. Half floats: the scores' third digit is all that is lost."""
-        count = len(self.tasks)
+        """The file's bytes."""
         arrays = {
             "idf": self.idf.astype(np.float16),
-            "user": self.table[:, :count].astype(np.float16),
-            "familiar": self.table[:, count:].astype(np.float16),
-            "system": self.system.astype(np.float16),
+            "user": self.user.bytes,
+            "user_scale": self.user.scale,
+            "system": self.system.bytes,
+            "system_scale": self.system.scale,
             "bias": self.bias.astype(np.float32),
+            "familiar": self.familiar.values,
+            "familiar_buckets": self.familiar.buckets,
+            "familiar_starts": self.familiar.starts,
+            "familiar_absent": self.familiar.absent,
         }
         header = {
             "format": FORMAT,
@@ -209,9 +249,10 @@ class Classifier:
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
             for name in sorted(arrays):
-                member = io.BytesIO()
-                np.lib.format.write_array(member, np.ascontiguousarray(arrays[name]), allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), member.getvalue(), 8)
+                entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(entry, "w") as member:
+                    np.lib.format.write_array(member, np.ascontiguousarray(arrays[name]), allow_pickle=False)
         return out.getvalue()
 
     @classmethod
@@ -225,13 +266,24 @@ class Classifier:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 header = json.loads(archive["header"].tobytes())
-                arrays = {name: archive[name].astype(np.float32) for name in _ARRAYS}
+                arrays = _arrays(archive, header.get("format"))
         except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"classifier {path}: not readable: {error}") from error
-        if header.get("format") != FORMAT:
-            raise ValueError(f"classifier {path}: format {header.get('format')!r}, this version reads {FORMAT!r}")
         tasks = [_task_of(t) for t in header["tasks"]]
         return cls(tasks, margin=header["margin"], seen=header.get("seen"), **arrays)
+
+
+def _arrays(archive: Any, written: object) -> dict[str, Any]:
+    """The weights of a file; those of its first format are rounded as discovery rounds them now."""
+    if written not in (FORMAT, DENSE_FORMAT):
+        raise ValueError(f"format {written!r}, this version reads {FORMAT!r}")
+    common = {name: archive[name].astype(np.float32) for name in ("idf", "bias")}
+    if written == DENSE_FORMAT:
+        scores = {name: Scores.of(archive[name].astype(np.float32)) for name in ("user", "system")}
+        return {**common, **scores, "familiar": Familiar.of(archive["familiar"].astype(np.float32))}
+    scores = {name: Scores(archive[name], archive[f"{name}_scale"]) for name in ("user", "system")}
+    familiar = (archive[f"familiar{part}"] for part in ("_buckets", "", "_starts", "_absent"))
+    return {**common, **scores, "familiar": Familiar(*familiar)}
 
 
 def _task_of(given: dict[str, Any]) -> Task:

@@ -11,7 +11,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from slmfleet.recognise.memory import Memory
+
 TEMPLATE_CHARACTERS = 20_000
+REMEMBERED_BYTES = 4 << 20
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*"
 _DAY = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 _VARIABLE = re.compile(
@@ -22,6 +25,9 @@ _VARIABLE = re.compile(
     r"|[+-]?\w*\d[\w]*(?:[-.:,/_+]\w*\d\w*)*"
 )
 _SPACE = re.compile(r"\s+")
+# Where a prompt can be cut and its parts be looked at alone: no variable reaches over the end of a line, except a date
+# between a number and what stands beside it.
+_LINE_END = re.compile(r"\n(?<=[^\d\s]\n)\s*(?=[^\d\s])")
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,8 @@ def _response_format(request: dict[str, Any]) -> str:
 
 def template_of(text: str) -> str:
     """A prompt without its variables: numbers, dates, ids, quoted strings, addresses."""
-    return _SPACE.sub(" ", _VARIABLE.sub("§", text[:TEMPLATE_CHARACTERS].lower())).strip()
+    lines = _LINE_END.split(text[:TEMPLATE_CHARACTERS].lower())
+    return " ".join(part for part in map(_line_template, lines) if part)
 
 
 def frame_fingerprint(request: dict[str, Any]) -> str:
@@ -126,5 +133,19 @@ def frame_fingerprint(request: dict[str, Any]) -> str:
 
 def fingerprint_of(frame: Frame) -> str:
     """The same, of a frame already taken apart."""
-    parts = (template_of(frame.system), ",".join(frame.tools), frame.response_format)
-    return "sha256:" + hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()
+    return _fingerprint((frame.system[:TEMPLATE_CHARACTERS], ",".join(frame.tools), frame.response_format))
+
+
+def _of_line(line: str) -> str:
+    return _SPACE.sub(" ", _VARIABLE.sub("§", line)).strip()
+
+
+def _of_parts(parts: tuple[str, ...]) -> str:
+    system, tools, response_format = parts
+    text = "\x1f".join((template_of(system), tools, response_format))
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+# A fleet has few prompts, and in one that differs from call to call most lines do not.
+_line_template = Memory[str](_of_line, REMEMBERED_BYTES)
+_fingerprint = Memory[tuple[str, ...]](_of_parts, REMEMBERED_BYTES)

@@ -19,7 +19,8 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write `data` to `path` so that it is on stable storage when this returns and never seen in part.
 
     Temporary file beside it, fsync, rename, fsync of the folder. Missing folders are made (and synced as well).
-    Raises OSError, with the target unchanged and the temporary file gone.
+    Raises OSError with the temporary file gone and the target as it was, or (only the folder's fsync failed) whole but
+    not known to be durable: write it again.
     """
     _make_folder(path.parent)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -27,8 +28,8 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
+            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

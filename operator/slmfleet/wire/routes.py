@@ -114,15 +114,22 @@ class Capture(Strict):
     sample_percent: float = Field(100.0, ge=0, le=100)
     recipients: list[str] = Field(default_factory=list, description="age public keys (age1…).")
     body_limit_bytes: int = Field(262_144, ge=1024)
-    segment_records: int = Field(512, ge=1)
-    segment_seconds: float = Field(5.0, gt=0)
+    segment_records: int = Field(512, ge=1, le=100_000)
+    segment_seconds: float = Field(5.0, gt=0, le=3600, description="With segment_records, what a kill may lose.")
+    buffer_bytes: int = Field(
+        64 << 20, ge=1 << 20, le=4 << 30, description="Bound on calls in memory that are not yet in the store."
+    )
+    retention_days: int | None = Field(None, ge=1, le=36_500, description="Older days of the log are deleted.")
 
 
 class RouteTable(Strict):
     """Everything a gateway needs to know."""
 
     version: int = Field(0, ge=0, description="Grows with every change; a gateway never goes back.")
-    router: str = Field(description="namespace/name of the Router.")
+    router: str = Field(
+        pattern=r"^(?:[^/]+/)?[A-Za-z0-9][-A-Za-z0-9_.]*$",
+        description="namespace/name of the Router; the name is its log's folder.",
+    )
     llm: Upstream
     generalist: Generalist | None = None
     classifier: ClassifierRef | None = None

@@ -64,12 +64,19 @@ class TierSignals(Message):
 
 
 class CaptureSignals(Message):
-    """The log's own health."""
+    """The log's own health: counts, what is not yet in the store, and the bounds on that."""
 
-    records: int = 0
+    records: int = Field(0, description="Records acknowledged: sealed and on stable storage.")
     dropped: int = Field(0, description="Records lost: buffer full or store unwritable for too long.")
     segments: int = 0
     failing: str | None = Field(None, description="What is wrong with the store now, if anything.")
+    unacknowledged: int = Field(0, description="Records noted that a kill of the process would lose now.")
+    unacknowledged_seconds: float = Field(0.0, description="Age of the oldest of them.")
+    buffered_bytes: int = Field(0, description="Memory that they take.")
+    segment_records: int = Field(0, description="Bound in use: a segment is sealed after so many records,")
+    segment_seconds: float = Field(0.0, description="or so many seconds.")
+    buffer_bytes: int = Field(0, description="Bound in use: what does not fit is dropped.")
+    expired_segments: int = Field(0, description="Segments deleted for their age.")
 
 
 class GatewaySignals(Message):

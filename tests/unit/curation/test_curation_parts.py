@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
+import pyrage
 import pytest
 from curation_samples import lines_of, record
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from slmfleet.curation.failures import CurationError
 from slmfleet.curation.report import score, upper_limit
 from slmfleet.curation.shapes import shape_of_text
 from slmfleet.curation.sources import read_log
+from slmfleet.store import segments
 from slmfleet.wire.routes import OutputFormat
 
 ASK = [{"role": "user", "content": "hi"}]
@@ -41,8 +44,6 @@ def test_a_folder_of_plain_and_zipped_files_is_one_log(tmp_path: Path) -> None:
 
 
 def test_sealed_segments_open_with_their_identity_and_broken_ones_are_counted(tmp_path: Path) -> None:
-    pyrage = pytest.importorskip("pyrage")
-    segments = pytest.importorskip("slmfleet.store.segments")
     identity = pyrage.x25519.Identity.generate()
     sealed = segments.seal([json.dumps(record(1, ASK, "x")).encode()], [str(identity.to_public())], meta={})
     (tmp_path / "log").mkdir()
@@ -54,6 +55,50 @@ def test_sealed_segments_open_with_their_identity_and_broken_ones_are_counted(tm
     assert sum(log.set_aside.values()) == 1
     with pytest.raises(CurationError, match="IdentityMissing"):
         read_log(tmp_path / "log")
+
+
+def test_every_damaged_segment_is_set_aside_with_its_reason_and_the_rest_is_read(tmp_path: Path) -> None:
+    ours, other = (pyrage.x25519.Identity.generate() for _ in range(2))
+
+    def sealed(number: int, to: Any = ours, **more: Any) -> bytes:
+        line = json.dumps(record(number, ASK, "x", **more)).encode()
+        return segments.seal([line], [str(to.to_public())], meta={})
+
+    whole = sealed(0)
+    damaged = {
+        "Truncated": [whole[:200], whole[:9], b""],
+        "Corrupt": [whole[:-1] + bytes([whole[-1] ^ 4]), whole[:-40]],
+        "NotForUs": [sealed(1, other)],
+        "NotASegment": [b"a text that somebody put here", b"\x00" * 300],
+        "UnknownFormat": [whole.replace(b"SLMSEG2", b"SLMSEG9"), whole.replace(b'"zstd"', b'"zst7"')],
+    }
+    folder = tmp_path / "log" / "2026-03-02"
+    (folder / "a-folder.seg").mkdir(parents=True)
+    (folder / "gone.seg").symlink_to(tmp_path / "nothing")
+    for reason, files in damaged.items():
+        for number, data in enumerate(files):
+            (folder / f"{reason}-{number}.seg").write_bytes(data)
+    (folder / "good-1.seg").write_bytes(whole)
+    (folder / "good-2.seg").write_bytes(sealed(2, time="yesterday"))
+    (folder / ".good-3.seg.x1.tmp").write_bytes(whole[:50])
+    (tmp_path / "key").write_text(f"{ours}\n")
+    log = read_log(tmp_path / "log", tmp_path / "key")
+    assert [r.id for r in log.records] == ["r00000"]
+    expected = {f"segment: {reason}": len(files) for reason, files in damaged.items()}
+    assert log.set_aside == {**expected, "segment: Unreadable": 2, "not a usage record: time": 1}
+    assert log.examples["segment: NotForUs"].startswith("NotForUs-0.seg: ")
+
+
+def test_an_identity_that_opens_no_segment_is_a_failure_and_no_empty_log(tmp_path: Path) -> None:
+    ours, other = (pyrage.x25519.Identity.generate() for _ in range(2))
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/1.seg").write_bytes(segments.seal([b"{}"], [str(ours.to_public())], meta={}))
+    (tmp_path / "key").write_text(f"{other}\n")
+    with pytest.raises(CurationError, match=r"NoSegmentOpens: none of 1 segments"):
+        read_log(tmp_path / "log", tmp_path / "key")
+    (tmp_path / "key").write_text("AGE-SECRET-KEY-1NOPE\n")
+    with pytest.raises(CurationError, match=r"IdentityNotReadable: .*key 1 of 1"):
+        read_log(tmp_path / "log", tmp_path / "key")
 
 
 def test_a_missing_log_says_what_to_do(tmp_path: Path) -> None:

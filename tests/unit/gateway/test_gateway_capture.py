@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from gateway_fakes import COMPLETION, STREAM_HEAD, Heard, Rig, chat, chat_events, chunk, task, until, whole
 
 from slmfleet.gateway.capture import Capture
 from slmfleet.gateway.counters import CaptureCounter
-from slmfleet.gateway.records import Logged
+from slmfleet.gateway.records import Logged, is_plain, to_record
 from slmfleet.store.segments import read_directory
 from slmfleet.wire.records import UsageRecord
 from slmfleet.wire.routes import Capture as CaptureSpec
+from slmfleet.wire.signals import CaptureSignals
 
 
 async def test_every_call_is_a_valid_usage_record(rig: Rig) -> None:
@@ -45,6 +50,61 @@ async def test_who_called_is_nowhere_in_the_log(rig: Rig) -> None:
     assert "127.0.0.1" not in text
     assert first["origin"] == second["origin"]
     assert first["request"]["user"] == second["request"]["user"]
+
+
+NAMED: list[tuple[str, dict[str, Any]]] = [
+    ("chat.completions", {"user": "alice", "safety_identifier": "alice"}),
+    ("messages", {"metadata": {"user_id": "alice"}}),
+    ("responses", {"safety_identifier": "alice", "metadata": {"ticket": "7"}}),
+]
+
+
+def record_of(api: str, request: bytes, response: bytes, limit: int = 10_000, **more: Any) -> dict[str, Any]:
+    """The usage record of a call, made as the capture thread makes it."""
+    try:
+        parsed = json.loads(request)
+    except ValueError:
+        parsed = None
+    logged = Logged("r", 0.0, "c", api, 200, 0.1, "llm", request, response, plain=is_plain(parsed), **more)
+    logged.cut_to(limit)
+    record: dict[str, Any] = json.loads(to_record(logged, b"k" * 16, limit))
+    UsageRecord.model_validate(record)
+    return record
+
+
+@pytest.mark.parametrize(("api", "fields"), NAMED)
+@pytest.mark.parametrize("limit", [10_000, 150])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_no_api_names_the_caller_in_body_or_answer(
+    api: str, fields: dict[str, Any], limit: int, streamed: bool
+) -> None:
+    body = json.dumps({**fields, "model": "big", "input": "x" * 200}).encode()
+    echo = json.dumps({**fields, "object": "response", "output": "y" * 200}).encode()
+    answer = b'event: response.completed\ndata: {"response":%b}\n\n' % echo if streamed else echo
+    record = record_of(api if not streamed else "responses", body, answer, limit, streamed=streamed)
+    assert "alice" not in json.dumps(record)
+    assert record.get("truncated", False) is (limit == 150)
+    assert "x" * 50 in json.dumps(record["request"])
+    assert "y" * 20 in json.dumps(record["response"])
+
+
+def test_a_body_that_names_nobody_is_logged_byte_for_byte() -> None:
+    body = b'{"model": "big",  "seed": 123456789012345678901234567890, "top_p": 1.0e0}'
+    logged = Logged("r", 0.0, "c", "chat.completions", 200, 0.1, "llm", body, body, plain=is_plain(json.loads(body)))
+    logged.cut_to(1000)
+    line = to_record(logged, b"k" * 16, 1000)
+    assert line.count(body) == 2
+    assert b"\n" not in line
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [b'data: {"choices": [7]}\n\n', b'data: {"choices": 7}\n\n', b"data: [1]\n\n", b"data: nothing\n\n", b"<html>",
+     b'data: {"choices":[{"delta":{"tool_calls":[{"index":99999,"id":"x"}]}}]}\n\n'],
+)  # fmt: skip
+def test_a_stream_of_no_known_form_is_logged_as_text(stream: bytes) -> None:
+    record = record_of("chat.completions", b"{}", stream, streamed=True)
+    assert record["response"] == stream.decode()
 
 
 async def test_the_log_on_disk_shows_nothing_without_the_private_key(rig: Rig) -> None:
@@ -119,32 +179,125 @@ async def test_a_store_that_cannot_be_written_fails_no_call_and_recovers(rig: Ri
 
 
 def logged(number: int, size: int = 10) -> Logged:
-    body = json.dumps(chat("x" * size)).encode()
-    return Logged(f"r{number}", 0.0, "c", "chat.completions", 200, 0.1, "llm", body, b"{}")
+    """A call whose body does not compress to less than half of `size`."""
+    text = hashlib.shake_128(b"%d" % number).hexdigest(size // 2)
+    return Logged(f"r{number}", 0.0, "c", "chat.completions", 200, 0.1, "llm", json.dumps(chat(text)).encode(), b"{}")
 
 
-def test_a_full_buffer_drops_and_counts_and_never_blocks(tmp_path: Path, identity: object) -> None:
-    counter = CaptureCounter()
-    (tmp_path / "store").write_text("in the way", encoding="utf-8")
-    capture = Capture(tmp_path / "store", "i", b"k" * 16, 100_000, counter)
-    recipient = str(identity.to_public())  # type: ignore[attr-defined]
-    capture.configure(CaptureSpec(recipients=[recipient], segment_records=10), "ns/r")
-    for number in range(300):
-        capture.add(logged(number, 1000))
-    assert 200 < counter.dropped < 300
-    capture.close(0.3)
-    assert counter.dropped == 300
-    assert counter.records == 0
+class Log:
+    """A log's writer with a store of its own, and a clock that stands still."""
+
+    def __init__(self, folder: Path, identity: Any, **settings: Any) -> None:
+        self.store = folder / "store"
+        self.identity = str(identity)
+        self.now = 1000.0
+        self.counter = CaptureCounter()
+        self.capture = Capture(self.store, "i", b"k" * 16, None, self.counter, lambda: self.now)
+        self.settings = {"recipients": [str(identity.to_public())], "segment_seconds": 3600, **settings}
+        self.capture.configure(CaptureSpec(**self.settings), "ns/r")
+
+    def add(self, numbers: Iterable[int], size: int = 10) -> None:
+        for number in numbers:
+            self.capture.add(logged(number, size))
+
+    async def settled(self, holds: Callable[[], Any]) -> None:
+        """Until something holds, with the clock going on: the thread's pauses are by this clock, and it is told."""
+        async with asyncio.timeout(20):
+            while not holds():
+                self.now += 1.0
+                self.capture.configure(CaptureSpec(**self.settings), "ns/r")
+                await asyncio.sleep(0.005)
+
+    def read(self) -> list[str]:
+        reader = read_directory(self.store / "usage", [self.identity])
+        found = [json.loads(record)["id"] for record in reader]
+        assert reader.broken == []
+        return found
+
+    @property
+    def signals(self) -> CaptureSignals:
+        return self.counter.signals(self.now)
 
 
-def test_closing_writes_everything_in_segments_of_the_asked_size(tmp_path: Path, identity: object) -> None:
-    counter = CaptureCounter()
-    capture = Capture(tmp_path, "i", b"k" * 16, 1 << 20, counter)
-    recipient = str(identity.to_public())  # type: ignore[attr-defined]
-    capture.configure(CaptureSpec(recipients=[recipient], segment_records=10, segment_seconds=60), "ns/r")
-    for number in range(95):
-        capture.add(logged(number))
-    capture.close(5)
-    reader = read_directory(tmp_path, [str(identity)])
-    assert [json.loads(record)["id"] for record in reader] == [f"r{number}" for number in range(95)]
-    assert (counter.records, reader.segments, reader.broken) == (95, 10, [])
+def ids(numbers: Iterable[int]) -> list[str]:
+    return [f"r{number}" for number in numbers]
+
+
+def test_closing_writes_everything_in_segments_of_the_asked_size(tmp_path: Path, identity: Any) -> None:
+    log = Log(tmp_path, identity, segment_records=10)
+    log.add(range(95))
+    log.capture.close(5)
+    assert log.read() == ids(range(95))
+    assert (log.counter.records, log.counter.segments, log.counter.dropped) == (95, 10, 0)
+
+
+async def test_a_record_waits_for_the_window_and_no_longer(tmp_path: Path, identity: Any) -> None:
+    log = Log(tmp_path, identity, segment_records=10, segment_seconds=7)
+    log.add(range(13))
+    await until(lambda: log.counter.records == 10)
+    log.now += 6
+    assert (log.signals.unacknowledged, log.signals.unacknowledged_seconds) == (3, 6.0)
+    assert (log.signals.segment_records, log.signals.segment_seconds, log.signals.buffer_bytes) == (10, 7.0, 64 << 20)
+    await log.settled(lambda: log.counter.records == 13)
+    assert (log.signals.unacknowledged, log.signals.unacknowledged_seconds) == (0, 0.0)
+    log.capture.close(5)
+
+
+async def test_while_the_store_is_away_sealed_batches_wait_and_are_then_written_in_order(
+    tmp_path: Path, identity: Any
+) -> None:
+    log = Log(tmp_path, identity, segment_records=5)
+    log.store.write_text("in the way", encoding="utf-8")
+    log.add(range(40), size=4000)
+    held = log.signals.buffered_bytes
+    await log.settled(lambda: log.signals.failing and log.signals.buffered_bytes < held * 0.7)
+    assert log.signals.unacknowledged == 40
+    assert log.signals.unacknowledged_seconds > 0
+    log.store.unlink()
+    await log.settled(lambda: not log.signals.unacknowledged)
+    assert log.read() == ids(range(40))
+    assert (log.counter.segments, log.counter.dropped, log.signals.failing) == (8, 0, None)
+    assert log.signals.buffered_bytes == 0
+    log.capture.close(5)
+
+
+async def test_a_full_buffer_keeps_the_oldest_and_counts_every_drop(tmp_path: Path, identity: Any) -> None:
+    log = Log(tmp_path, identity, segment_records=10, buffer_bytes=1 << 20)
+    log.store.write_text("in the way", encoding="utf-8")
+    log.add(range(600), size=4000)
+    assert 0 < log.counter.dropped < 600
+    kept = 600 - log.counter.dropped
+    assert log.signals.buffered_bytes <= log.signals.buffer_bytes == 1 << 20
+    log.store.unlink()
+    log.settings["segment_seconds"] = 0.1
+    await log.settled(lambda: not log.signals.unacknowledged)
+    found = log.read()
+    assert len(found) == log.counter.records == kept
+    assert found[:100] == ids(range(100))
+    log.capture.close(5)
+
+
+def test_at_the_end_what_a_dead_store_does_not_take_is_counted(tmp_path: Path, identity: Any) -> None:
+    log = Log(tmp_path, identity, segment_records=10)
+    log.store.write_text("in the way", encoding="utf-8")
+    log.add(range(25))
+    log.capture.close(0)
+    log.add([25])
+    assert (log.counter.records, log.counter.dropped) == (0, 26)
+
+
+async def test_one_record_that_cannot_be_made_costs_no_other(tmp_path: Path, identity: Any) -> None:
+    log = Log(tmp_path, identity, segment_records=3)
+    bad = logged(1)
+    bad.time = float("nan")
+    for each in (logged(0), bad, logged(2)):
+        log.capture.add(each)
+    await until(lambda: not log.signals.unacknowledged)
+    assert (log.read(), log.counter.dropped) == (ids([0, 2]), 1)
+    log.capture.close(5)
+
+
+def test_a_store_that_answers_nothing_at_all_shows_by_the_age_of_what_waits() -> None:
+    counter = CaptureCounter(noted=3, segment_seconds=5.0, backlog=lambda: (700, 1000.0))
+    assert counter.signals(1035.0).failing is None
+    assert "waited for 36 s" in str(counter.signals(1036.0).failing)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from hypothesis import strategies as st
 from slmfleet.recognise import Classifier, Frame, features, frame_fingerprint, frame_of, template_of
 from slmfleet.recognise.classifier import Task
 from slmfleet.recognise.features import BUCKETS, SYSTEM_BUCKETS
+from slmfleet.recognise.frame import _VARIABLE
+from slmfleet.recognise.memory import Memory
+from slmfleet.recognise.weights import Familiar, Scores
 
 
 def chat(text: str, system: str | None = None, **more: Any) -> dict[str, Any]:
@@ -116,6 +121,86 @@ def test_a_template_is_its_own_template(text: str) -> None:
     assert template_of(template_of(text)) == template_of(text)
 
 
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["x", "1", "20261", " ", ".", ",", "'", '"', "@", "+", "\n", "\r", "\t", "march ", "3 mar", "dec."]
+        ),
+        max_size=12,
+    )
+)
+def test_a_prompt_looked_at_line_by_line_has_the_template_of_the_whole(parts: list[str]) -> None:
+    text = "".join(parts)
+    assert template_of(text) == " ".join(_VARIABLE.sub("§", text.lower()).split())
+
+
+def test_what_is_remembered_is_bounded_in_bytes() -> None:
+    seen: list[str] = []
+
+    def upper(text: str) -> str:
+        seen.append(text)
+        return text.upper()
+
+    remembered = Memory[str](upper, 5_000)
+    assert [remembered(text) for text in ("a", "b", "a")] == ["A", "B", "A"]
+    assert seen == ["a", "b"]
+    for number in range(100):
+        remembered(f"{number:0100}")
+        remembered("a")
+    assert len(remembered) <= 5_000 / 200
+    assert seen.count("a") == 1, "what is asked for again and again stays"
+    assert remembered("b") == "B"
+    assert seen.count("b") == 2
+    assert remembered("x" * 6_000) == "X" * 6_000
+    assert len(remembered) == 0, "what is larger than the bound is not kept"
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_a_byte_a_weight_keeps_scores_to_the_second_digit(tasks: int) -> None:
+    rng = np.random.default_rng(tasks)
+    weights = rng.normal(0, 1, (BUCKETS, tasks)).astype(np.float32)
+    weights[:, 0] *= 5
+    buckets = np.arange(0, BUCKETS, 200)
+    weight = np.full(len(buckets), 1 / np.sqrt(len(buckets)), dtype=np.float32)
+    exact = weight @ weights[buckets]
+    assert np.allclose(Scores.of(weights).weighted(buckets, weight), exact, atol=0.1)
+
+
+def test_familiarity_is_the_mean_over_used_and_unused_buckets() -> None:
+    dense = np.full((BUCKETS, 2), -4.0, dtype=np.float32)
+    dense[[3, 7, 65_535], 0] = [-1.0, -0.5, -2.0]
+    kept = Familiar.of(dense)
+    for buckets in ([3], [3, 4], [7, 65_535], [0, 1], []):
+        found = np.array(buckets, dtype=np.int64)
+        for task in (0, 1):
+            expected = dense[found, task].mean() if buckets else -4.0
+            assert kept.mean(found, task) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_file_of_the_first_format_decides_the_same(tmp_path: Path) -> None:
+    ours = toy()
+    dense = np.full((BUCKETS, 2), -5.0)
+    for k in (0, 1):
+        own = slice(ours.familiar.starts[k], ours.familiar.starts[k + 1])
+        dense[ours.familiar.buckets[own], k] = ours.familiar.values[own]
+    header = {"format": "slmfleet/classifier/v1", "margin": 0.0, "tasks": [asdict(task) for task in ours.tasks]}
+    del header["tasks"][1]["min_familiarity"]
+    np.savez(
+        tmp_path / "old.npz",
+        idf=ours.idf.astype(np.float16),
+        user=(ours.user.bytes * ours.user.scale).astype(np.float16),
+        system=(ours.system.bytes * ours.system.scale).astype(np.float16),
+        bias=ours.bias,
+        familiar=dense.astype(np.float16),
+        header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+    )
+    loaded = Classifier.load(tmp_path / "old.npz", None)
+    for text in ("play music", "my card", "tell me about giraffes"):
+        ours_says, old_says = toy().classify(chat(text)), loaded.classify(chat(text))
+        assert (old_says.label, old_says.rule) == (ours_says.label, ours_says.rule)
+
+
 def toy(**task: Any) -> Classifier:
     """Two tasks: texts with "play music", texts with "my card"."""
     user = np.zeros((BUCKETS, 2), dtype=np.float32)
@@ -123,7 +208,7 @@ def toy(**task: Any) -> Classifier:
         user[features(Frame(user=text)).user, k] = 6.0
     familiar = np.where(user > 0, 0.0, -5.0).astype(np.float32)
     tasks = [Task("music", **({"min_familiarity": -4.5, "max_messages": 2} | task)), Task("card", max_messages=2)]
-    return Classifier(
+    return Classifier.of(
         tasks,
         idf=np.ones(BUCKETS, dtype=np.float32),
         user=user,

@@ -1,0 +1,5 @@
+//go:build tools
+
+package tools
+
+import _ "filippo.io/age/cmd/age"

@@ -1,0 +1,78 @@
+"""A classifier's weights, small enough for a thousand tasks and laid out for one call at a time.
+
+Scores: one byte a bucket and task, with a scale a task (the third digit is all that is lost), so a call reads a few
+hundred short rows. How familiar a text is is asked of one task only, so it is kept by task, and only the buckets that
+the task has ever used. A thousand tasks take about 80 MB.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+ROWS = 64  # converted at once: what fits the cache beside the weights
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`bytes` is buckets x tasks, each column times its `scale`."""
+
+    bytes: NDArray[np.int8]
+    scale: Floats
+
+    @classmethod
+    def of(cls, weights: NDArray[np.floating]) -> Scores:
+        """Round weights (buckets x tasks) to a byte each."""
+        scale = np.abs(weights).max(axis=0, initial=0.0).astype(np.float32) / np.float32(127)
+        scale[scale == 0] = 1.0
+        return cls(np.rint(weights / scale).astype(np.int8), scale)
+
+    def weighted(self, buckets: NDArray[np.int64], weight: Floats) -> Floats:
+        """The sum of the buckets' rows, each times its weight: one number a task."""
+        total = np.zeros(len(self.scale), dtype=np.float32)
+        for start in range(0, len(buckets), ROWS):
+            rows = self.bytes[buckets[start : start + ROWS]].astype(np.float32)
+            total += weight[start : start + ROWS] @ rows
+        return total * self.scale
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """Log of how often each bucket is in a task's calls. Task k's buckets, in order, are those from `starts[k]` to
+    `starts[k + 1]`; one that it never used counts as `absent[k]`."""
+
+    buckets: NDArray[np.uint16]
+    values: NDArray[np.float16]
+    starts: NDArray[np.int64]
+    absent: Floats
+
+    @classmethod
+    def of(cls, dense: NDArray[np.floating]) -> Familiar:
+        """From a dense table (buckets x tasks); a task's smallest value is that of the buckets it never used."""
+        absent = dense.min(axis=0, initial=math.inf).astype(np.float32)
+        used = [np.flatnonzero(dense[:, k] > absent[k]) for k in range(dense.shape[1])]
+        values = [dense[found, k].astype(np.float16) for k, found in enumerate(used)]
+        starts = np.cumsum([0, *map(len, used)], dtype=np.int64)
+        nothing = np.empty(0)
+        return cls(
+            np.concatenate([nothing, *used]).astype(np.uint16),
+            np.concatenate([nothing, *values]).astype(np.float16),
+            starts,
+            absent,
+        )
+
+    def mean(self, buckets: NDArray[np.int64], task: int) -> float:
+        """How usual a text's pieces are for a task."""
+        start, end = self.starts[task], self.starts[task + 1]
+        absent = float(self.absent[task])
+        known = self.buckets[start:end]
+        if not len(known) or not len(buckets):
+            return absent
+        place = np.minimum(known.searchsorted(buckets.astype(np.uint16)), len(known) - 1)
+        hit = known[place] == buckets
+        gained = self.values[start:end][place[hit]].astype(np.float32) - self.absent[task]
+        return absent + float(gained.sum()) / len(buckets)
