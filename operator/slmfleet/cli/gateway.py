@@ -17,7 +17,7 @@ def gateway(
         Path | None,
         typer.Option("--store", help="Folder of the store: the log goes there, the classifier comes from it."),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", help="Processes; only 1 so far: run more replicas instead.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", help="Processes on one port.")] = 1,
     origin_key_file: Annotated[
         Path | None,
         typer.Option("--origin-key-file", help="Key under which origins are hashed; absent: a new one each start."),
@@ -33,12 +33,13 @@ def gateway(
     ] = None,
 ) -> None:
     """Serve a route table: specialists first, the LLM behind them."""
-    if workers != 1:
-        _fail(f"--workers {workers}: one process serves one port so far; run more replicas of the gateway instead")
+    if not 1 <= workers <= 64:
+        _fail(f"--workers {workers}: give a number from 1 to 64, at most one per core")
     try:
         import uvloop
 
         from slmfleet.gateway.server import Options, serve
+        from slmfleet.gateway.workers import Supervisor
     except ImportError as error:
         _fail(f"the gateway needs {error.name}, which is not installed; install slmfleet[gateway]")
     options = Options(
@@ -54,6 +55,9 @@ def gateway(
     from slmfleet.recognise import Classifier, frame_fingerprint
 
     try:
+        if workers > 1:
+            uvloop.run(Supervisor(options, workers, load=Classifier.load, fingerprint=frame_fingerprint).run())
+            return
         uvloop.run(serve(options, load=Classifier.load, fingerprint=frame_fingerprint))
     except (OSError, ValueError) as error:
         _fail(f"--listen {listen} or --admin {admin} cannot be opened: {error}; choose free ports")

@@ -67,6 +67,11 @@ class Placement:
     adapters: frozenset[str]
 
 
+def share_of(max_in_flight: int, processes: int) -> int:
+    """A process's part of a bound that is the whole gateway's; at least one call, or it could never be used."""
+    return -(-max_in_flight // processes)
+
+
 def pick(
     placements: list[Placement], adapter: str, max_in_flight: int, now: float, rng: random.Random
 ) -> Server | Literal["cold", "full"]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from slmfleet.gateway.arms import sampled
-from slmfleet.gateway.balance import Server
+from slmfleet.gateway.balance import Server, share_of
 from slmfleet.gateway.bodies import token_counts
 from slmfleet.gateway.call import Call
 from slmfleet.gateway.capture import Capture
@@ -76,6 +76,7 @@ class Generalists:
     counters: Counters
     capture: Capture
     clock: Callable[[], float]
+    processes: int = 1
     _server: Server | None = field(default=None)
 
     async def answered(self, exchange: Exchange, call: Call, captures: bool) -> bool:
@@ -128,7 +129,7 @@ class Generalists:
         server = self._state_of(generalist)
         if server.ejected_until > begun:
             return Try("spilled", "down")
-        if server.in_flight >= rule.max_in_flight:
+        if server.in_flight >= share_of(rule.max_in_flight, self.processes):
             return Try("spilled", "full")
         server.in_flight += 1
         try:

@@ -55,6 +55,7 @@ class Options:
     capture_buffer_bytes: int | None = None  # before the table's
     limits: Limits = field(default_factory=Limits)
     tls: tuple[Path, Path] | None = None  # certificate chain and key of the public port
+    processes: int = 1  # that share the public port, and each pool's bound on calls in flight
 
 
 class Gateway:
@@ -68,7 +69,9 @@ class Gateway:
         self.options = options
         self.counters = Counters(instance, time.monotonic)
         self.client = Client(loop)
-        specialists = Specialists(self.client, self.counters, time.monotonic, random.Random())
+        specialists = Specialists(
+            self.client, self.counters, time.monotonic, random.Random(), processes=options.processes
+        )
         self.capture = Capture(
             options.store,
             instance,
@@ -80,7 +83,7 @@ class Gateway:
             client=self.client,
             counters=self.counters,
             specialists=specialists,
-            generalists=Generalists(self.client, self.counters, self.capture, time.monotonic),
+            generalists=Generalists(self.client, self.counters, self.capture, time.monotonic, options.processes),
             shadows=Shadow(specialists, self.counters),
             capture=self.capture,
             calls=Calls(instance, time.monotonic, time.time),
@@ -100,7 +103,7 @@ class Gateway:
         await self.watcher.look()
         self.app.shadows.start()
         self._listeners = [
-            await listen(self.public, self.options.listen, self._certificate),
+            await listen(self.public, self.options.listen, self._certificate, shared=self.options.processes > 1),
             await listen(self.admin, self.options.admin),
         ]
         expiring = keep_expiring(self.options.store, lambda: self.app.table, self.counters.capture)
@@ -109,11 +112,11 @@ class Gateway:
 
     @property
     def address(self) -> str:
-        return _address(self._listeners[0])
+        return address_of(self._listeners[0])
 
     @property
     def admin_address(self) -> str:
-        return _address(self._listeners[1])
+        return address_of(self._listeners[1])
 
     async def drain(self) -> None:
         """Finish what is in flight, close, flush the log."""
@@ -158,30 +161,44 @@ class Gateway:
         self.counters.table_problem = problem
 
 
-async def serve(options: Options, *, load: LoadClassifier | None, fingerprint: Fingerprint | None) -> None:
-    """Run until SIGTERM or SIGINT, then drain."""
+async def serve(
+    options: Options, *, load: LoadClassifier | None, fingerprint: Fingerprint | None, parent: int | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT, or until the pipe `parent` (a file descriptor) closes; then drain."""
     gateway = Gateway(options, load=load, fingerprint=fingerprint)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    if parent is not None:
+        loop.add_reader(parent, stopping.set)
     await gateway.start()
     await stopping.wait()
+    if parent is not None:
+        loop.remove_reader(parent)
     await gateway.drain()
 
 
-async def listen(server: Server, address: str, certificate: Certificate | None = None) -> asyncio.Server:
-    """Open a listener on HOST:PORT. Raises OSError, or ValueError for an address that is none."""
+async def listen(
+    server: Server, address: str, certificate: Certificate | None = None, *, shared: bool = False
+) -> asyncio.Server:
+    """Open a listener on HOST:PORT (`shared`: with other processes) or unix:PATH.
+
+    Raises OSError, or ValueError for an address that is none.
+    """
+    loop = asyncio.get_running_loop()
+    if address.startswith("unix:"):
+        return await loop.create_unix_server(lambda: Connection(server), address.removeprefix("unix:"))
     host, _, port = address.rpartition(":")
     if not port.isdigit():
         raise ValueError(f"not HOST:PORT: {address!r}")
-    loop = asyncio.get_running_loop()
     return await loop.create_server(
         lambda: Connection(server),
         host.strip("[]") or None,
         int(port),
         backlog=BACKLOG,
         reuse_address=True,
+        reuse_port=shared,
         ssl=certificate.context if certificate else None,
     )
 
@@ -192,8 +209,9 @@ async def _until(done: Callable[[], bool], deadline: float) -> None:
         await asyncio.sleep(0.02)
 
 
-def _address(listener: asyncio.Server) -> str:
+def address_of(listener: asyncio.Server) -> str:
+    """Where a listener listens, as `listen` takes it; `closed` where it does not."""
     with contextlib.suppress(IndexError, OSError):
-        host, port = listener.sockets[0].getsockname()[:2]
-        return f"{host}:{port}"
+        name = listener.sockets[0].getsockname()
+        return f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
     return "closed"

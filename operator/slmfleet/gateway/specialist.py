@@ -13,7 +13,7 @@ from typing import Any, Literal
 import orjson
 
 from slmfleet.gateway.answers import Answer
-from slmfleet.gateway.balance import Server, pick
+from slmfleet.gateway.balance import Server, pick, share_of
 from slmfleet.gateway.counters import Counters, PoolCounter
 from slmfleet.gateway.relay import Collect
 from slmfleet.gateway.render import plain_messages
@@ -41,8 +41,16 @@ class Attempt:
 class Specialists:
     """Tries revisions on their pools."""
 
-    def __init__(self, client: Client, counters: Counters, clock: Callable[[], float], rng: random.Random) -> None:
+    def __init__(
+        self,
+        client: Client,
+        counters: Counters,
+        clock: Callable[[], float],
+        rng: random.Random,
+        processes: int = 1,
+    ) -> None:
         self._client = client
+        self._processes = processes
         self._counters = counters
         self._clock = clock
         self._rng = rng
@@ -53,7 +61,8 @@ class Specialists:
         counter = self._counters.pool(revision.pool)
         counter.arrivals += 1
         now = self._clock()
-        server = pick(pool.placements, revision.adapter, pool.spec.max_in_flight, now, self._rng)
+        limit = share_of(pool.spec.max_in_flight, self._processes)
+        server = pick(pool.placements, revision.adapter, limit, now, self._rng)
         if isinstance(server, str):
             counter.spilled += 1
             return Attempt("spilled", server)

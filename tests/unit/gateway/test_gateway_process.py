@@ -82,7 +82,10 @@ async def test_sigterm_under_load_loses_no_call_and_no_record(tmp_path: Path, id
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--workers", "4"], "more replicas"),
+        (["--workers", "0"], "from 1 to 64"),
+        (["--workers", "2", "--listen", "nope"], "not HOST:PORT"),
+        (["--tls-key", "x"], "belong together"),
+        (["--tls-key", "/nowhere", "--tls-certificate", "/nowhere"], "cannot be used"),
         (["--origin-key-file", "/nowhere/key"], "cannot be read"),
         (["--listen", "nope", "--admin", "127.0.0.1:0"], "not HOST:PORT"),
     ],

@@ -1,0 +1,241 @@
+"""Many processes on one port: all serve, all are summed, a dead one is replaced, none is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from gateway_fakes import Answer, Caller, FakeLlm, FakeTriton, Heard, chat, table
+from prometheus_client.parser import text_string_to_metric_families
+
+from slmfleet.gateway.admin import registry
+from slmfleet.gateway.balance import share_of
+from slmfleet.gateway.counters import Counters
+from slmfleet.gateway.summing import sum_metrics, sum_signals
+from slmfleet.gateway.workers import reserve
+from slmfleet.store.segments import read_directory
+
+COMMAND = [sys.executable, "-c", "import typer; from slmfleet.cli.gateway import gateway; typer.run(gateway)"]
+
+
+@dataclass
+class Fleet:
+    """A gateway of two workers, and its log lines as they come."""
+
+    process: asyncio.subprocess.Process
+    llm: FakeLlm
+    folder: Path
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    async def seen(self, event: str, count: int = 1) -> list[dict[str, Any]]:
+        """Read the log until this event came `count` times."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(60):
+            while len(found := [line for line in self.events if line["event"] == event]) < count:
+                line = await self.process.stdout.readline()
+                if not line:
+                    raise AssertionError(f"the gateway ended: {self.events}")
+                self.events.append(json.loads(line))
+        return found
+
+    async def ask(self, address: str, data: bytes) -> Answer:
+        host, _, port = address.rpartition(":")
+        caller = Caller(*await asyncio.open_connection(host, int(port)))
+        try:
+            caller.send(data)
+            async with asyncio.timeout(30):
+                return await caller.answer()
+        finally:
+            caller.close()
+
+    async def admin(self, page: str) -> Answer:
+        [up] = await self.seen("Supervising")
+        return await self.ask(up["admin"], f"GET {page} HTTP/1.1\r\nhost: g\r\n\r\n".encode())
+
+    async def post(self, body: Any) -> int:
+        [up] = await self.seen("Supervising")
+        data = json.dumps(body).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n" % len(data)
+        return (await self.ask(up["listen"], head + data)).status
+
+    async def pids(self) -> list[int]:
+        return [event["pid"] for event in await self.seen("WorkerStarted", 2)]
+
+    def records(self, identity: Any) -> list[dict[str, Any]]:
+        return [json.loads(record) for record in read_directory(self.folder / "store", [str(identity)])]
+
+    def writers(self) -> int:
+        """Distinct processes that wrote segments."""
+        return len({path.name.rpartition("-")[0] for path in (self.folder / "store").rglob("*.seg")})
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path, identity: Any) -> AsyncIterator[Fleet]:
+    llm, triton = FakeLlm(), FakeTriton()
+    await llm.start()
+    await triton.start()
+    path = tmp_path / "table.json"
+    content = table(llm.url, triton.url, str(identity.to_public()))
+    content["pools"][0]["max_in_flight"] = 1000
+    path.write_text(json.dumps(content), encoding="utf-8")
+    arguments = [
+        "--table", str(path), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--store", str(tmp_path / "store"),
+        "--workers", "2", "--drain-seconds", "5",
+    ]  # fmt: skip
+    process = await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdout=asyncio.subprocess.PIPE)
+    made = Fleet(process, llm, tmp_path)
+    await made.seen("Listening", 2)
+    yield made
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        await process.stdout.read()  # to its end: every worker has ended, too
+        await process.wait()
+    await llm.stop()
+    await triton.stop()
+
+
+def owned(text: str) -> dict[str, Any]:
+    """A call that names its specialist."""
+    return {**chat(text), "model": "intents"}
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_calls_spread_over_the_workers_are_summed_on_one_admin_port(fleet: Fleet, identity: Any) -> None:
+    statuses = await asyncio.gather(*(fleet.post(chat(str(n)) if n % 2 else owned(str(n))) for n in range(60)))
+    assert set(statuses) == {200}
+    ready = await fleet.admin("/readyz")
+    assert (ready.status, ready.json["workers"]) == (200, 2)
+    signals = (await fleet.admin("/signals")).json
+    assert (signals["tiers"]["llm"]["calls"], signals["tiers"]["specialist"]["calls"]) == (30, 30)
+    assert signals["table_version"] == 1
+    metrics = (await fleet.admin("/metrics")).body
+    assert b'slmfleet_gateway_calls_total{tier="llm"} 30.0' in metrics
+    assert (await fleet.admin("/table")).json["specialists"] == ["intents"]
+    assert (await fleet.admin("/healthz")).status == 200
+    assert (await fleet.admin("/nope")).status == 404
+    fleet.process.terminate()
+    assert await fleet.process.wait() == 0
+    assert len({record["id"] for record in fleet.records(identity)}) == 60
+    assert fleet.writers() == 2
+
+
+async def test_a_worker_that_dies_is_replaced_and_no_total_falls(fleet: Fleet) -> None:
+    assert set(await asyncio.gather(*(fleet.post(chat(str(n))) for n in range(20)))) == {200}
+    assert (await fleet.admin("/signals")).json["tiers"]["llm"]["calls"] == 20
+    assert b'calls_total{tier="llm"} 20.0' in (await fleet.admin("/metrics")).body
+    for pid in await fleet.pids():
+        os.kill(pid, signal.SIGKILL)
+    died = await fleet.seen("WorkerDied", 2)
+    assert {event["code"] for event in died} == {-signal.SIGKILL}
+    await fleet.seen("Listening", 4)
+    assert set(await asyncio.gather(*(fleet.post(chat(str(n))) for n in range(10)))) == {200}
+    assert (await fleet.admin("/signals")).json["tiers"]["llm"]["calls"] == 30
+    assert b'calls_total{tier="llm"} 30.0' in (await fleet.admin("/metrics")).body
+
+
+async def test_sigterm_under_load_loses_no_call_and_no_record(fleet: Fleet, identity: Any) -> None:
+    go = asyncio.Event()
+
+    async def reply(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        await fleet.llm.default(heard, writer)
+
+    fleet.llm.reply = reply
+    calls = [asyncio.create_task(fleet.post(chat(str(n)))) for n in range(40)]
+    async with asyncio.timeout(10):
+        while len(fleet.llm.heard) < 40:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    fleet.process.terminate()
+    await fleet.seen("Draining", 2)
+    late = await fleet.post(owned("after SIGTERM"))
+    go.set()
+    assert set(await asyncio.gather(*calls)) == {200}
+    assert late == 200
+    assert await fleet.process.wait() == 0
+    assert len({record["id"] for record in fleet.records(identity)}) == 41
+
+
+async def test_no_worker_outlives_its_supervisor(fleet: Fleet) -> None:
+    pids = await fleet.pids()
+    fleet.process.kill()
+    await fleet.process.wait()
+    async with asyncio.timeout(20):
+        while any(map(alive, pids)):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def test_a_port_that_is_taken_is_refused_even_by_a_gateway_that_shares_it() -> None:
+    with reserve("127.0.0.1:0") as held:
+        held.listen()
+        host, port = held.getsockname()
+        with pytest.raises(OSError, match="in use"):
+            reserve(f"{host}:{port}")
+
+
+def counted(calls: int, failing: str | None = None) -> Counters:
+    counters = Counters(f"w{calls}", lambda: 0.0)
+    counters.tiers["llm"].calls = calls
+    counters.tiers["llm"].latency.observe(0.02)
+    counters.arm("intents", f"rev{calls}").served = calls
+    counters.arm("intents", "llm").served = calls
+    counters.pool("tiny").change(+calls, 0.0)
+    counters.capture.failing = failing
+    counters.table_version = calls
+    counters.classifier = "sha256:a"
+    return counters
+
+
+def test_signals_of_workers_are_one_gateways() -> None:
+    told = [orjson.loads(counted(n, failing).signals().model_dump_json()) for n, failing in ((2, None), (3, "full"))]
+    both = sum_signals("g", 7.0, told, [])
+    assert (both.instance, both.uptime_seconds, both.table_version, both.classifier) == ("g", 7.0, 2, "sha256:a")
+    assert (both.tiers["llm"].calls, both.tiers["llm"].latency_seconds["+Inf"]) == (5, 2)
+    assert {name: arm.served for name, arm in both.specialists["intents"].arms.items()} == {
+        "rev2": 2, "rev3": 3, "llm": 5,
+    }  # fmt: skip
+    assert (both.pools["tiny"].in_flight, both.capture.failing) == (5, "full")
+    after = sum_signals("g", 7.0, told[:1], told[1:])
+    assert (after.tiers["llm"].calls, after.pools["tiny"].in_flight, after.capture.failing) == (5, 2, None)
+    assert sum_signals("g", 1.0, [], []).tiers == {}
+
+
+def test_metrics_of_workers_are_one_gateways() -> None:
+    from prometheus_client import generate_latest
+
+    told = [generate_latest(registry(counted(n))).decode() for n in (2, 3)]
+
+    def values(text: bytes) -> dict[tuple[str, tuple[str, ...]], float]:
+        families = text_string_to_metric_families(text.decode())
+        return {(s.name, tuple(s.labels.values())): s.value for family in families for s in family.samples}
+
+    both, after = values(sum_metrics(told, [])), values(sum_metrics(told[:1], told[1:]))
+    assert both["slmfleet_gateway_calls_total", ("llm",)] == after["slmfleet_gateway_calls_total", ("llm",)] == 5
+    assert both["slmfleet_gateway_latency_seconds_count", ("llm",)] == 2
+    assert both["slmfleet_gateway_pool_in_flight", ("tiny",)] == 5
+    assert after["slmfleet_gateway_pool_in_flight", ("tiny",)] == 2
+    assert both["slmfleet_gateway_table_version", ()] == 2
+    assert set(both) == set(values(told[0].encode())) | set(values(told[1].encode()))
+
+
+@pytest.mark.parametrize(("bound", "processes", "share"), [(32, 1, 32), (32, 4, 8), (33, 4, 9), (1, 4, 1)])
+def test_a_bound_of_the_gateway_is_divided_among_its_workers(bound: int, processes: int, share: int) -> None:
+    assert share_of(bound, processes) == share
