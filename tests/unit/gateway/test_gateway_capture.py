@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -43,6 +44,19 @@ async def test_every_call_is_a_valid_usage_record(rig: Rig) -> None:
     assert found[1]["revision"] == "rev1"
     assert found[0]["conversation"].startswith("h:")
     assert rig.gateway.counters.capture.segments >= 1
+
+
+async def test_a_sample_is_of_whole_conversations_and_an_escalation_is_always_in_it(rig: Rig) -> None:
+    await rig.use({**rig.content, "version": 2, "capture": {**rig.content["capture"], "sample_percent": 40}})
+    rig.triton.text = "no JSON"
+    for turn in range(2):
+        for number in range(40):
+            await rig.post(chat(f"{turn}"), headers=f"x-conversation-id: c{number}\r\n")
+    await rig.post(task(), headers="x-conversation-id: broken\r\n")
+    found = Counter(record["conversation"] for record in await rig.records())
+    assert found.pop("broken") == 2
+    assert set(found.values()) == {2}
+    assert 4 < len(found) < 36
 
 
 async def test_who_called_is_nowhere_in_the_log(rig: Rig) -> None:
