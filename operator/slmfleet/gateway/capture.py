@@ -108,6 +108,10 @@ class Capture:
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_seconds + 5)
+        if self._thread.is_alive():  # in a write that does not return
+            lost = self.counter.noted - self.counter.records - self.counter.lost
+            self.counter.refused += lost
+            log("error", "CaptureDropped", records=lost, reason="shutting down and the store does not answer")
 
     def _bound(self) -> int:
         bound = self._own_buffer_bytes or self._spec.buffer_bytes

@@ -6,19 +6,25 @@ import asyncio
 import gzip
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_fakes import COMPLETION, STREAM_HEAD, Heard, Rig, chat, chat_events, chunk, task, until, whole
+from gateway_fakes import COMPLETION, STREAM_HEAD, Heard, Rig, chat, chat_events, chunk, table, task, until, whole
 
 from slmfleet.gateway.capture import Capture
 from slmfleet.gateway.counters import CaptureCounter
+from slmfleet.gateway.expiry import expire_once
 from slmfleet.gateway.records import Logged, is_plain, to_record
+from slmfleet.gateway.server import Gateway, Options
+from slmfleet.store.files import atomic_write
 from slmfleet.store.segments import read_directory
 from slmfleet.wire.records import UsageRecord
 from slmfleet.wire.routes import Capture as CaptureSpec
+from slmfleet.wire.routes import RouteTable
 from slmfleet.wire.signals import CaptureSignals
 
 
@@ -38,6 +44,19 @@ async def test_every_call_is_a_valid_usage_record(rig: Rig) -> None:
     assert found[1]["revision"] == "rev1"
     assert found[0]["conversation"].startswith("h:")
     assert rig.gateway.counters.capture.segments >= 1
+
+
+async def test_a_sample_is_of_whole_conversations_and_an_escalation_is_always_in_it(rig: Rig) -> None:
+    await rig.use({**rig.content, "version": 2, "capture": {**rig.content["capture"], "sample_percent": 40}})
+    rig.triton.text = "no JSON"
+    for turn in range(2):
+        for number in range(40):
+            await rig.post(chat(f"{turn}"), headers=f"x-conversation-id: c{number}\r\n")
+    await rig.post(task(), headers="x-conversation-id: broken\r\n")
+    found = Counter(record["conversation"] for record in await rig.records())
+    assert found.pop("broken") == 2
+    assert set(found.values()) == {2}
+    assert 4 < len(found) < 36
 
 
 async def test_who_called_is_nowhere_in_the_log(rig: Rig) -> None:
@@ -148,6 +167,50 @@ async def test_a_large_body_is_cut_and_says_so(rig: Rig) -> None:
     assert record["truncated"] is True
     assert record["size_bytes"] > len(body)
     assert len(record["request"]) == 262_144
+
+
+async def test_days_that_are_past_are_deleted_by_the_gateway_and_only_its_own(rig: Rig) -> None:
+    usage = rig.folder / "store" / "usage"
+    for path in ("agents/2020-01-01/a.seg", "agents/2020-01-02/b.seg", "others/2020-01-01/c.seg"):
+        atomic_write(usage / path, b"old")
+    capture = {**rig.content["capture"], "retention_days": 30}
+    await rig.use({**rig.content, "version": 2, "capture": capture})
+    assert rig.gateway.app.table is not None
+    today = datetime.now(UTC).date()
+    await rig.post(chat("today"))
+    expire_once(rig.folder / "store", rig.gateway.app.table.spec, rig.gateway.counters.capture, today)
+    assert rig.signals.capture.expired_segments == 2
+    await rig.gateway.stop()
+    rig.stopped = True
+    assert len(list(read_directory(usage / "agents", [str(rig.identity)]))) == 1
+    assert [path.name for path in usage.rglob("*.seg") if path.read_bytes() == b"old"] == ["c.seg"]
+
+
+async def test_retention_runs_by_itself_when_the_table_asks_for_it(tmp_path: Path, identity: Any) -> None:
+    atomic_write(tmp_path / "store/usage/agents/2020-01-01/a.seg", b"old")
+    content = table("http://127.0.0.1:9", "http://127.0.0.1:9", str(identity.to_public()))
+    content["capture"]["retention_days"] = 30
+    (tmp_path / "table.json").write_text(json.dumps(content), encoding="utf-8")
+    options = Options(
+        table=tmp_path / "table.json", listen="127.0.0.1:0", admin="127.0.0.1:0", store=tmp_path / "store"
+    )
+    gateway = Gateway(options)
+    await gateway.start()
+    await until(lambda: gateway.counters.capture.expired_segments == 1)
+    await gateway.stop()
+    assert list((tmp_path / "store/usage/agents").iterdir()) == []
+
+
+def test_a_store_that_refuses_to_delete_is_logged_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "usage").mkdir()
+    (tmp_path / "usage" / "agents").write_text("no folder", encoding="utf-8")
+    spec = RouteTable.model_validate(
+        {"router": "ns/agents", "llm": {"url": "http://x/v1"}, "capture": {"enabled": False, "retention_days": 1}}
+    )
+    expire_once(tmp_path, spec, CaptureCounter(), date(2026, 1, 1))
+    assert json.loads(capsys.readouterr().out)["event"] == "CaptureNotExpired"
 
 
 async def test_a_caller_that_left_is_logged_as_such(rig: Rig) -> None:

@@ -4,50 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from gateway_fakes import COMPLETION, Caller, FakeLlm, FakeTriton, Heard, chat, table, task, whole
+from gateway_fakes import COMPLETION, FakeLlm, FakeTriton, Heard, chat, table, task, whole
+from gateway_processes import start
 from typer.testing import CliRunner
 
 from slmfleet.cli.gateway import gateway
 from slmfleet.cli.keys import generate
 from slmfleet.store.segments import open_segment, read_directory, seal
-
-COMMAND = [
-    sys.executable,
-    "-c",
-    "import typer; from slmfleet.cli.gateway import gateway; typer.run(gateway)",
-]
-
-
-async def start(*arguments: str) -> tuple[asyncio.subprocess.Process, str]:
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=dict(os.environ)
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(15):
-        while line := await process.stdout.readline():
-            event = json.loads(line)
-            if event["event"] == "Listening":
-                return process, event["listen"]
-    assert process.stderr is not None
-    raise AssertionError((await process.stderr.read()).decode())
-
-
-async def post(address: str, body: Any) -> int:
-    host, _, port = address.rpartition(":")
-    caller = Caller(*await asyncio.open_connection(host, int(port)))
-    data = json.dumps(body).encode()
-    caller.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n%b" % (len(data), data))
-    answer = await caller.answer()
-    caller.close()
-    return answer.status
 
 
 async def test_sigterm_under_load_loses_no_call_and_no_record(tmp_path: Path, identity: Any) -> None:
@@ -62,11 +31,9 @@ async def test_sigterm_under_load_loses_no_call_and_no_record(tmp_path: Path, id
     llm.reply = reply
     path = tmp_path / "table.json"
     path.write_text(json.dumps(table(llm.url, triton.url, str(identity.to_public()))), encoding="utf-8")
-    process, address = await start(
-        "--table", str(path), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-        "--store", str(tmp_path / "store"), "--drain-seconds", "5",
-    )  # fmt: skip
-    calls = [asyncio.create_task(post(address, chat(str(n)) if n % 2 else task(str(n)))) for n in range(60)]
+    gateway = await start("--table", str(path), "--store", str(tmp_path / "store"), "--drain-seconds", "5")
+    process = gateway.process
+    calls = [asyncio.create_task(gateway.post(chat(str(n)) if n % 2 else task(str(n)))) for n in range(60)]
     await asyncio.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(10):

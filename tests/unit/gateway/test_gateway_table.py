@@ -38,6 +38,12 @@ def changed(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("pools.0.endpoints.0.url", "nope", "pools.0.endpoints.0.url"),
         ("capture.recipients", ["age1nope"], "capture.recipients.0"),
         ("capture.recipients", [], "capture.recipients"),
+        ("capture.segment_seconds", 3601, "capture.segment_seconds"),
+        ("capture.segment_records", 0, "capture.segment_records"),
+        ("capture.buffer_bytes", 1000, "capture.buffer_bytes"),
+        ("capture.retention_days", 0, "capture.retention_days"),
+        ("router", "default/..", "router"),
+        ("router", "default/a/../../b", "router"),
     ],
 )
 async def test_a_bad_table_is_refused_by_field_and_the_old_one_stays(

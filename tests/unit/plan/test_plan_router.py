@@ -272,6 +272,15 @@ def test_live_weights_are_in_status_and_in_the_table() -> None:
     assert table_of(plan)[0]["specialists"][0]["weight_percent"] == 10
 
 
+def test_the_logs_bounds_and_its_retention_are_in_the_table_as_the_spec_states_them() -> None:
+    stated = {"recipients": ["age1a"], "bodyLimitBytes": 2048, "segmentRecords": 7, "segmentSeconds": 1.5,
+              "bufferBytes": 1 << 20, "retentionDays": 30}  # fmt: skip
+    table = table_of(planned(router(capture=stated)))[0]
+    assert table["capture"] == {
+        "enabled": True, "sample_percent": 100.0, "recipients": ["age1a"], "body_limit_bytes": 2048,
+        "segment_records": 7, "segment_seconds": 1.5, "buffer_bytes": 1 << 20, "retention_days": 30}  # fmt: skip
+
+
 # --- totals ------------------------------------------------------------------------------------------------------
 
 def tiers(instance: str, specialist_calls: int, llm_calls: int) -> Any:
