@@ -1,6 +1,7 @@
 """The two heavy Python environments as folders of the host, to be mounted read-only into slim containers.
 
-    python3 images/environments.py train|serve|dev|all      (dev: the tests' own, light one)
+    python3 images/environments.py train|serve|dev|bench|all      (dev: the tests' own, light one; bench: the gateways
+                                                                    that `make bench-gateway` compares ours with)
 
 Torch and its libraries are several gigabytes: packing them into an image, exporting and importing it takes minutes and
 four times the disk. So they are made once, with Debian 12's own interpreter, which the slim images have as well, and
@@ -125,7 +126,7 @@ def _run(argv: list[str | Path], name: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["train", "serve", "dev", "all"])
+    parser.add_argument("name", choices=["train", "serve", "dev", "bench", "all"])
     chosen = parser.parse_args().name
     try:
         for name in ("train", "serve") if chosen == "all" else (chosen,):

@@ -12,3 +12,6 @@ compile slim --extra operator --extra gateway --extra curation --extra cli
 compile dev --extra operator --extra gateway --extra curation --extra cli --group dev --group agent
 compile train --extra train
 compile serve --extra serve
+# The gateways beside ours in `make bench-gateway`: no part of the project, so not in pyproject.toml.
+uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+    --no-annotate locks/bench.in -o locks/bench.txt

@@ -15,7 +15,7 @@ from slmfleet.gateway.bodies import decode
 from slmfleet.gateway.call import Call, Calls, safe
 from slmfleet.gateway.capture import Capture
 from slmfleet.gateway.counters import Counters
-from slmfleet.gateway.decide import Chosen, decide
+from slmfleet.gateway.decide import NOBODY, Chosen, decide
 from slmfleet.gateway.exchange import JSON, Exchange
 from slmfleet.gateway.llm import Outcome
 from slmfleet.gateway.relay import SSE_FACTOR, Collect, end_to_end
@@ -78,7 +78,7 @@ class App:
         if call.api != "chat.completions":
             await self._llm(exchange, call)
             return
-        chosen = decide(table, call.request, self.fingerprint)
+        chosen = decide(table, call.request, self.fingerprint) if table.by_name else NOBODY
         call.note += _note(chosen)
         if chosen.route is None or call.request is None:
             self.counters.unowned_calls += 1

@@ -15,6 +15,7 @@ import orjson
 MAX_DECODED_BYTES = 64 << 20
 _INPUT = re.compile(rb'"(?:prompt_tokens|input_tokens)"\s*:\s*(\d+)')
 _OUTPUT = re.compile(rb'"(?:completion_tokens|output_tokens)"\s*:\s*(\d+)')
+_USAGE = b'"usage"'
 _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
@@ -37,7 +38,10 @@ def decode(data: bytes, encoding: bytes | None) -> bytes | None:
 
 def token_counts(tail: bytes) -> tuple[int, int]:
     """Input and output tokens from the end of an answer, zeros where it does not say. Cheap: no parsing."""
-    inputs, outputs = _INPUT.findall(tail), _OUTPUT.findall(tail)
+    usage = tail[max(0, tail.rfind(_USAGE)) :]
+    inputs, outputs = _INPUT.findall(usage), _OUTPUT.findall(usage)
+    if not inputs and not outputs and len(usage) < len(tail):
+        inputs, outputs = _INPUT.findall(tail), _OUTPUT.findall(tail)
     return int(inputs[-1]) if inputs else 0, int(outputs[-1]) if outputs else 0
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from slmfleet.gateway.arms import conversation_of
-from slmfleet.gateway.exchange import Header, Request
+from slmfleet.gateway.exchange import Request
+from slmfleet.gateway.headers import Header
 from slmfleet.gateway.records import ORIGIN_HEADERS, Logged, is_plain
 from slmfleet.gateway.table import Table
 
@@ -24,19 +25,37 @@ APIS = {
 
 @dataclass(slots=True)
 class Call:
-    """`started` is monotonic, `time` is seconds since the epoch; `request` is None for a body that is none."""
+    """`started` is monotonic, `time` is seconds since the epoch. The body is parsed when somebody asks for it: a call
+    that is only passed on is not."""
 
     id: str
     api: str | None
     http: Request
     table: Table
-    request: dict[str, Any] | None
-    conversation: str
     started: float
     time: float
     note: list[str] = field(default_factory=list)
     escalated_from: str | None = None
     escalation_reason: str | None = None
+    _parsed: bool = False
+    _request: dict[str, Any] | None = None
+    _conversation: str = ""
+
+    @property
+    def request(self) -> dict[str, Any] | None:
+        """The body as an object; None for a body that is none, and for another API's."""
+        if not self._parsed:
+            self._parsed = True
+            self._request = _parse(self.http.body) if self.api is not None else None
+        return self._request
+
+    @property
+    def conversation(self) -> str:
+        """The caller's id of it, or one from its first messages; the call's own where neither is there."""
+        if not self._conversation:
+            given = self.http.lookup.get(self.table.conversation_header) if self.api is not None else None
+            self._conversation = conversation_of(given, None if given else self.request) or self.id
+        return self._conversation
 
     def escalate(self, to: str, reason: str) -> None:
         """The next tier takes over; what it logs points back to what was logged so far."""
@@ -78,15 +97,10 @@ class Calls:
         self._count = 0
 
     def begin(self, http: Request, table: Table) -> Call:
-        """Parse what is needed to decide, once."""
+        """A call, with an id of its own."""
         self._count += 1
         api = APIS.get(http.path) if http.method == b"POST" else None
-        request = _parse(http.body) if api is not None else None
-        conversation = ""
-        if api is not None:
-            conversation = conversation_of(http.lookup.get(table.conversation_header), request)
-        number = f"{self._instance}-{self._count:x}"
-        return Call(number, api, http, table, request, conversation or number, self._clock(), self._wall())
+        return Call(f"{self._instance}-{self._count:x}", api, http, table, self._clock(), self._wall())
 
 
 def _parse(body: bytes) -> dict[str, Any] | None:

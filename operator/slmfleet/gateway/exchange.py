@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 from slmfleet.gateway import errors
 from slmfleet.gateway.errors import ApiError
 from slmfleet.gateway.frames import Frames
+from slmfleet.gateway.headers import Header as Header
+from slmfleet.gateway.headers import Headers
 
 if TYPE_CHECKING:
     from slmfleet.gateway.protocol import Connection
 
-Header = tuple[bytes, bytes]
 STATUS_LINES = {status: b"HTTP/1.1 %d %s\r\n" % (status, reason) for status, reason in errors.REASONS.items()}
 JSON = (b"content-type", b"application/json")
 
@@ -41,14 +42,13 @@ class Flow(Protocol):
 class Request:
     """One whole request as it came."""
 
-    __slots__ = ("body", "headers", "http11", "keep_alive", "lookup", "method", "peer", "target")
+    __slots__ = ("body", "headers", "http11", "keep_alive", "method", "peer", "target")
 
     def __init__(
         self,
         method: bytes,
         target: bytes,
-        headers: list[Header],
-        lookup: dict[bytes, bytes],
+        headers: Headers,
         body: bytes,
         keep_alive: bool,
         http11: bool,
@@ -57,11 +57,15 @@ class Request:
         self.method = method
         self.target = target
         self.headers = headers
-        self.lookup = lookup
         self.body = body
         self.keep_alive = keep_alive
         self.http11 = http11
         self.peer = peer
+
+    @property
+    def lookup(self) -> dict[bytes, bytes]:
+        """The headers by lower-case name."""
+        return self.headers.lookup
 
     @property
     def path(self) -> bytes:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -32,8 +31,7 @@ _ALIASED = ("chat.completions", "completions", "responses")
 _ENDS_WITH_DONE = ("chat.completions", "completions")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How the LLM answered. `response` is what was kept for the log; `error` is ours, if the answer is."""
 
     status: int

@@ -11,17 +11,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
+from itertools import chain
 from typing import Any, Protocol, cast
 
 import httptools
 
 from slmfleet.gateway import errors
 from slmfleet.gateway.errors import ApiError
-from slmfleet.gateway.exchange import JSON, Exchange, Header, Limits, Request
+from slmfleet.gateway.exchange import JSON, Exchange, Limits, Request
+from slmfleet.gateway.headers import Header, Headers
 from slmfleet.gateway.log import log
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_SECONDS = 1.0
+SINGLE = (b"content-length", b"transfer-encoding", b"host")  # headers that a second one makes ambiguous
 
 
 class Handler(Protocol):
@@ -65,6 +68,10 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._peer = ""
+        self._version = "1.1"
+        self._headers = Headers()
+        self._fields: list[Header] = []
+        self._fields_limit = server.limits.headers
         self._since = 0.0
         self._stalled_since: float | None = None
         self._refused: ApiError | None = None
@@ -126,32 +133,29 @@ class Connection(asyncio.Protocol):
     # --- parser ---
 
     def on_message_begin(self) -> None:
-        self._reset()
         self._reading = True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        limits = self.server.limits
-        self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes + len(self._url) > limits.head_bytes or len(self._headers) >= limits.headers:
-            self._give_up(errors.head_too_large(limits.head_bytes))
-        if self._head_done:
-            return  # a trailer: counted, not passed on
-        self._headers.append((name, value))
-        lower = name.lower()
-        if lower in self._lookup:
-            self._repeated.add(lower)
-        self._lookup[lower] = value
+        fields = self._fields
+        fields.append((name, value))
+        if len(fields) > self._fields_limit or self._head_done:
+            self._check_head_size(fields)
 
     def on_headers_complete(self) -> None:
+        limits, fields = self.server.limits, self._fields
+        self._check_head_size(fields)
         self._head_done = True
-        lookup, limits = self._lookup, self.server.limits
-        problem = ambiguity(self._url, lookup, self._repeated, self._parser.get_http_version())
+        self._fields = []  # what follows is trailers: counted, not passed on
+        headers = self._headers = Headers(fields)
+        lookup = headers.lookup
+        version = self._version = self._parser.get_http_version()
+        problem = ambiguity(self._url, headers, version)
         if problem:
             self._give_up(errors.bad_request(problem, "ambiguous_request"))
-        if int(lookup.get(b"content-length", b"0")) > limits.body_bytes:
+        if b"content-length" in lookup and int(lookup[b"content-length"]) > limits.body_bytes:
             self._give_up(errors.body_too_large(limits.body_bytes))
         expect = lookup.get(b"expect")
         if expect is None:
@@ -175,10 +179,9 @@ class Connection(asyncio.Protocol):
             parser.get_method(),
             self._url,
             self._headers,
-            self._lookup,
             self._body[0] if len(self._body) == 1 else b"".join(self._body),
             parser.should_keep_alive() and not parser.should_upgrade(),
-            parser.get_http_version() == "1.1",
+            self._version == "1.1",
             self._peer,
         )
         self._reset()
@@ -250,7 +253,7 @@ class Connection(asyncio.Protocol):
     def _answer_refusal(self, error: ApiError) -> None:
         if self.transport is None:
             return
-        request = Request(b"", b"", [], {}, b"", False, True, self._peer)
+        request = Request(b"", b"", Headers(), b"", False, True, self._peer)
         Exchange(self, request).send(error.status, [JSON], error.body())
         # Closing with unread bytes in the socket would reset the line and lose the answer: linger, discarding.
         if not self.transport.is_closing():
@@ -265,13 +268,16 @@ class Connection(asyncio.Protocol):
         self._refused = error
         raise error
 
+    def _check_head_size(self, fields: list[Header]) -> None:
+        limits = self.server.limits
+        size = sum(map(len, chain.from_iterable(fields))) + 4 * len(fields) + len(self._url)
+        if size > limits.head_bytes or len(fields) > limits.headers:
+            self._give_up(errors.head_too_large(limits.head_bytes))
+
     def _reset(self) -> None:
         self._url = b""
-        self._headers: list[Header] = []
-        self._lookup: dict[bytes, bytes] = {}
-        self._repeated: set[bytes] = set()
+        self._fields = []
         self._body: list[bytes] = []
-        self._head_bytes = 0
         self._raw_bytes = 0
         self._body_bytes = 0
         self._head_done = False
@@ -304,13 +310,15 @@ class Connection(asyncio.Protocol):
         self._close()
 
 
-def ambiguity(url: bytes, lookup: dict[bytes, bytes], repeated: set[bytes], version: str) -> str | None:
+def ambiguity(url: bytes, headers: Headers, version: str) -> str | None:
     """Why this head could mean two things to two servers (request smuggling), or None.
 
     llhttp refuses most of it already; these are the cases that must not depend on a parser's version.
     """
+    lookup = headers.lookup
     length, coding = lookup.get(b"content-length"), lookup.get(b"transfer-encoding")
-    if length is not None and (b"content-length" in repeated or not (length.isascii() and length.isdigit())):
+    repeated = [name for name in SINGLE if len(headers.all(name)) > 1] if headers.repeats else ()
+    if length is not None and (b"content-length" in repeated or not length.isdigit()):
         return "Content-Length must be one decimal number."
     if coding is not None and length is not None:
         return "Content-Length and Transfer-Encoding exclude each other."

@@ -13,9 +13,10 @@ import orjson
 from slmfleet.gateway.bodies import assemble
 from slmfleet.gateway.call import Call
 from slmfleet.gateway.exchange import Exchange
+from slmfleet.gateway.headers import Headers
 from slmfleet.gateway.proof import must_be_whole, problem_of
 from slmfleet.gateway.relay import HOLD_BYTES, Relay, end_to_end
-from slmfleet.gateway.upstream import Header, UpstreamConnection, UpstreamError
+from slmfleet.gateway.upstream import UpstreamConnection, UpstreamError
 
 
 class Proving:
@@ -27,7 +28,7 @@ class Proving:
         self._request = call.request
         self._extra = [call.route_header("generalist")]
         self._keep = keep
-        self._head: tuple[int, list[Header], int | None] = (0, [], None)
+        self._head: tuple[int, Headers, int | None] = (0, Headers(), None)
         self._flow: UpstreamConnection | None = None
         self._pieces: list[bytes] = []
         self._size = 0
@@ -36,7 +37,7 @@ class Proving:
         self.relay: Relay | None = None
         self.invalid = False
 
-    def on_head(self, status: int, headers: list[Header], length: int | None, flow: UpstreamConnection) -> None:
+    def on_head(self, status: int, headers: Headers, length: int | None, flow: UpstreamConnection) -> None:
         self._head, self._flow = (status, headers, length), flow
 
     def on_data(self, data: bytes) -> None:

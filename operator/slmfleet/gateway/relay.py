@@ -7,11 +7,12 @@ always whole ones, so that an error event can follow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 from slmfleet.gateway.exchange import Exchange, Flow
 from slmfleet.gateway.frames import Frames
-from slmfleet.gateway.upstream import Header, UpstreamConnection
+from slmfleet.gateway.headers import Header, Headers
+from slmfleet.gateway.upstream import UpstreamConnection
 
 HOLD_BYTES = 4 << 20
 TAIL_BYTES = 8192
@@ -29,20 +30,23 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
+NAMES_NOTHING = (b"keep-alive", b"close")  # values of Connection
+CONTENT_LENGTH = frozenset((b"content-length",))
 
 
-def end_to_end(headers: Sequence[Header], drop: frozenset[bytes]) -> list[Header]:
+def end_to_end(headers: Headers, drop: frozenset[bytes]) -> list[Header]:
     """Headers without hop-by-hop ones, those named in Connection, and `drop` (lower case)."""
-    named: set[bytes] = set()
-    for name, value in headers:
-        if len(name) == 10 and name.lower() == b"connection":
-            named.update(token.strip() for token in value.lower().split(b","))
-    kept = []
-    for header in headers:
-        lower = header[0].lower()
-        if lower not in HOP_BY_HOP and lower not in drop and lower not in named:
-            kept.append(header)
-    return kept
+    drop = _with_hop_by_hop(drop)
+    named = headers.lookup.get(b"connection")
+    if named is not None and (headers.repeats or named not in NAMES_NOTHING):
+        for value in headers.all(b"connection"):
+            drop |= {token.strip() for token in value.lower().split(b",")}
+    return [header for header in headers if header[0].lower() not in drop]
+
+
+@lru_cache(maxsize=64)
+def _with_hop_by_hop(drop: frozenset[bytes]) -> frozenset[bytes]:
+    return HOP_BY_HOP | drop
 
 
 class Collect:
@@ -53,11 +57,11 @@ class Collect:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.status = 0
-        self.headers: list[Header] = []
+        self.headers = Headers()
         self._pieces: list[bytes] = []
         self._size = 0
 
-    def on_head(self, status: int, headers: list[Header], length: int | None, flow: Flow) -> None:
+    def on_head(self, status: int, headers: Headers, length: int | None, flow: Flow) -> None:
         self.status, self.headers = status, headers
 
     def on_data(self, data: bytes) -> None:
@@ -74,7 +78,7 @@ class Collect:
 
     def header(self, name: bytes) -> bytes | None:
         """A header's value; `name` in lower case."""
-        return next((value for key, value in self.headers if key.lower() == name), None)
+        return self.headers.lookup.get(name)
 
 
 class Relay:
@@ -102,16 +106,11 @@ class Relay:
         self.cut = False
         self.tail = b""
 
-    def on_head(self, status: int, headers: list[Header], length: int | None, flow: UpstreamConnection) -> None:
+    def on_head(self, status: int, headers: Headers, length: int | None, flow: UpstreamConnection) -> None:
         self.status = status
-        kind = b""
-        for name, value in headers:
-            lower = name.lower()
-            if lower == b"content-type":
-                kind = value.lower()
-            elif lower == b"content-encoding":
-                self.encoding = value
-        self._out = end_to_end(headers, frozenset((b"content-length",))) + self._extra
+        kind = headers.lookup.get(b"content-type", b"").lower()
+        self.encoding = headers.lookup.get(b"content-encoding")
+        self._out = end_to_end(headers, CONTENT_LENGTH) + self._extra
         self._length = length
         if length is not None and length <= HOLD_BYTES and kind.startswith(b"application/json"):
             self._held = []

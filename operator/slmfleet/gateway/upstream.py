@@ -9,19 +9,22 @@ No redirects, no cookies, no proxies.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
 
 from slmfleet.gateway.budget import RetryBudget
+from slmfleet.gateway.headers import Header as Header
+from slmfleet.gateway.headers import Headers
 
-Header = tuple[bytes, bytes]
 IDLE_SECONDS = 30.0
 MAX_HEAD_BYTES = 262_144
 
@@ -38,7 +41,7 @@ class UpstreamError(Exception):
 class Sink(Protocol):
     """Where an answer goes, piece by piece, inside the event loop. `flow` holds the answer back and lets it go on."""
 
-    def on_head(self, status: int, headers: list[Header], length: int | None, flow: UpstreamConnection) -> None: ...
+    def on_head(self, status: int, headers: Headers, length: int | None, flow: UpstreamConnection) -> None: ...
     def on_data(self, data: bytes) -> None: ...
 
 
@@ -49,20 +52,19 @@ class Origin:
     host: str
     port: int
     tls: bool
+    host_header: bytes = field(init=False, compare=False)  # with the port where it is not the scheme's own
+
+    def __post_init__(self) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        own_port = self.port == (443 if self.tls else 80)
+        object.__setattr__(self, "host_header", (host if own_port else f"{host}:{self.port}").encode())
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
-    @property
-    def host_header(self) -> bytes:
-        """Host, with the port where it is not the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return (host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}").encode()
 
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """Seconds: to connect, to the first byte of the answer's body, to its last."""
 
     connect: float
@@ -183,21 +185,27 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink: Sink | None = None
         self._done: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._paused = False
+        self._parser: Any = None
 
     async def exchange(self, payload: bytes, sink: Sink, timeouts: Timeouts, no_body: bool) -> None:
         """One request and its answer."""
         loop = self.client.loop
         if self._transport is None or self._transport.is_closing():
             raise UpstreamError("closed", "the connection closed while idle")
-        self._parser = httptools.HttpResponseParser(self)
+        if self._parser is None or no_body:
+            self._parser = httptools.HttpResponseParser(self)
         self._sink, self._no_body, self.answered = sink, no_body, False
         self._whole, self._begun, self._status, self._head_bytes = False, False, 0, 0
         self._headers: list[Header] = []
         self._pieces: list[bytes] = []
-        self._deadline = loop.time() + timeouts.total
         self._timeouts = timeouts
-        self._timer = loop.call_later(min(timeouts.first_byte, timeouts.total), self._on_timer)
+        now = loop.time()
+        self._deadline = now + timeouts.total
+        self._first_by = now + min(timeouts.first_byte, timeouts.total)
+        if self._first_by < self._timer_at:
+            self._wake_at(self._first_by)
         self._done = loop.create_future()
         self._transport.write(payload)
         try:
@@ -206,7 +214,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._abandon()
             raise
         finally:
-            self._timer.cancel()
             self._sink = self._done = None
         self._settle()
 
@@ -248,6 +255,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self.usable = False
+        self._stop_timer()
         self.client.lost(self)
         if self._done is None or self._done.done():
             return
@@ -267,6 +275,11 @@ class UpstreamConnection(asyncio.Protocol):
                 self._flush()
                 self._fail("protocol", f"its answer is not valid HTTP/1.1: {error.__context__ or error}")
             return
+        if not self.answered:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self._done.done():
+                self._fail("protocol", f"its answer begins with headers of more than {MAX_HEAD_BYTES} bytes")
+            return
         self._flush()
         if self._whole and not self._done.done():
             self._done.set_result(None)
@@ -274,13 +287,10 @@ class UpstreamConnection(asyncio.Protocol):
     # --- parser ---
 
     def on_message_begin(self) -> None:
-        self._headers, self._head_bytes = [], 0
+        self._headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise ValueError(f"headers of more than {MAX_HEAD_BYTES} bytes")
-        if not self.answered:
+        if not self.answered:  # else a trailer
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -289,11 +299,13 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.answered = True
         self._keep = self._parser.should_keep_alive()
-        length, chunked = _framing(self._headers)
+        headers = Headers(self._headers)
+        chunked = b"transfer-encoding" in headers.lookup
+        length = None if chunked else _length(headers.lookup)
         bodiless = self._no_body or self._status in (204, 304)
         self._until_close = not bodiless and length is None and not chunked
         if self._sink is not None:
-            self._sink.on_head(self._status, self._headers, length, self)
+            self._sink.on_head(self._status, headers, length, self)
         if bodiless:
             self._whole, self._keep = True, self._keep and not self._no_body
 
@@ -313,10 +325,24 @@ class UpstreamConnection(asyncio.Protocol):
             self._pieces = []
             self._sink.on_data(data)
 
+    def _wake_at(self, when: float) -> None:
+        self._stop_timer()
+        self._timer_at = when
+        self._timer = self.client.loop.call_at(when, self._on_timer)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = None, math.inf
+
     def _on_timer(self) -> None:
-        now = self.client.loop.time()
-        if self._begun and now < self._deadline:
-            self._timer = self.client.loop.call_later(self._deadline - now, self._on_timer)
+        """One timer runs on from exchange to exchange, so most exchanges neither set nor cancel one."""
+        self._timer, self._timer_at = None, math.inf
+        if self._done is None:
+            return
+        due = self._deadline if self._begun else self._first_by
+        if self.client.loop.time() < due:
+            self._wake_at(due)
             return
         limit = self._timeouts.total if self._begun else min(self._timeouts.first_byte, self._timeouts.total)
         self._fail("timeout", f"no {'end' if self._begun else 'answer'} within {limit:g} s")
@@ -340,15 +366,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.client.released(self)
 
 
-def _framing(headers: list[Header]) -> tuple[int | None, bool]:
-    length, chunked = None, False
-    for name, value in headers:
-        lower = name.lower()
-        if lower == b"content-length":
-            length = int(value)
-        elif lower == b"transfer-encoding":
-            chunked = True
-    return (None if chunked else length), chunked
+def _length(lookup: Mapping[bytes, bytes]) -> int | None:
+    value = lookup.get(b"content-length")
+    return None if value is None else int(value)
 
 
 def _describe(error: BaseException) -> str:

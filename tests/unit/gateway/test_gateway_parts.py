@@ -17,7 +17,9 @@ from slmfleet.gateway.budget import WINDOW_SECONDS, RetryBudget
 from slmfleet.gateway.checks import compile_check
 from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.frames import WAITING_BYTES, Frames
+from slmfleet.gateway.headers import Headers
 from slmfleet.gateway.llm import with_model
+from slmfleet.gateway.relay import end_to_end
 from slmfleet.gateway.render import compile_template, plain_messages
 from slmfleet.gateway.upstream import Origin
 from slmfleet.wire.routes import OutputFormat, Revision, SpecialistRoute
@@ -243,3 +245,31 @@ def test_a_conversation_is_judged_once_and_fails_once() -> None:
         counters.judge("s", "r", conversation, failed=failed)
     arm = counters.arm("s", "r")
     assert (arm.conversations, arm.conversations_failed) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ([(b"A", b"1"), (b"Connection", b"keep-alive"), (b"Keep-Alive", b"5")], [b"A"]),
+        ([(b"A", b"1"), (b"connection", b"A, close"), (b"B", b"2")], [b"B"]),
+        ([(b"A", b"1"), (b"Connection", b"b"), (b"B", b"2"), (b"connection", b"keep-alive")], [b"A"]),
+        ([(b"Host", b"x"), (b"TE", b"trailers"), (b"Set-Cookie", b"1"), (b"set-cookie", b"2")], [b"Set-Cookie"] * 2),
+    ],
+)
+def test_only_end_to_end_headers_are_passed_on(fields: list[tuple[bytes, bytes]], left: list[bytes]) -> None:
+    kept = end_to_end(Headers(fields), frozenset((b"host",)))
+    assert [name.lower() for name, _ in kept] == [name.lower() for name in left]
+
+
+@pytest.mark.parametrize(
+    ("tail", "counts"),
+    [
+        (b'"usage":{"prompt_tokens":3,"completion_tokens":4}}', (3, 4)),
+        (b'"usage": {"input_tokens" : 3, "output_tokens" : 4}', (3, 4)),
+        (b'"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n"usage":null', (3, 4)),
+        (b'oken_details":{"prompt_tokens":1}, "completion_tokens":4}', (1, 4)),
+        (b'"content":"\\"usage\\": no"', (0, 0)),
+    ],
+)
+def test_tokens_are_counted_from_the_end_of_an_answer(tail: bytes, counts: tuple[int, int]) -> None:
+    assert token_counts(tail) == counts
