@@ -78,6 +78,7 @@ class Gateway:
             options.origin_key or secrets.token_bytes(32),
             options.capture_buffer_bytes,
             self.counters.capture,
+            processes=options.processes,
         )
         self.app = App(
             client=self.client,
