@@ -43,8 +43,9 @@ class Capture:
         buffer_bytes: int | None,
         counter: CaptureCounter,
         clock: Callable[[], float] = time.monotonic,
+        processes: int = 1,
     ) -> None:
-        """`buffer_bytes` goes before the table's, if given. `clock` is monotonic seconds."""
+        """`buffer_bytes` goes before the table's, if given; `processes` share it. `clock` is monotonic seconds."""
         self.counter = counter
         self.enabled = False
         self._store = store
@@ -52,6 +53,7 @@ class Capture:
         self._key = origin_key
         self._own_buffer_bytes = buffer_bytes
         self._clock = clock
+        self._processes = processes
         self._spec = CaptureSpec(enabled=False)
         self._router = "default"
         self._pending: deque[Logged] = deque()
@@ -114,7 +116,7 @@ class Capture:
             log("error", "CaptureDropped", records=lost, reason="shutting down and the store does not answer")
 
     def _bound(self) -> int:
-        bound = self._own_buffer_bytes or self._spec.buffer_bytes
+        bound = max(1, (self._own_buffer_bytes or self._spec.buffer_bytes) // self._processes)
         self.counter.segment_records = self._spec.segment_records
         self.counter.segment_seconds = self._spec.segment_seconds
         self.counter.buffer_bytes = bound

@@ -232,7 +232,6 @@ def _of_one_worker(options: Options, count: int, address: str) -> Options:
         listen=address,
         processes=count,
         origin_key=options.origin_key or secrets.token_bytes(32),
-        capture_buffer_bytes=max(1, options.capture_buffer_bytes // count),
     )
 
 
