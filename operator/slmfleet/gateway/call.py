@@ -82,7 +82,7 @@ class Call:
             response=response,
             key=key,
             peer=self.http.peer,
-            plain=is_plain(self.request),
+            plain=is_plain(self._request),
             **more,
         )
 

@@ -55,7 +55,7 @@ class Options:
     capture_buffer_bytes: int | None = None  # before the table's
     limits: Limits = field(default_factory=Limits)
     tls: tuple[Path, Path] | None = None  # certificate chain and key of the public port
-    processes: int = 1  # that share the public port, and each pool's bound on calls in flight
+    processes: int = 1  # that share the public port, each pool's bound on calls in flight, the log's buffer
 
 
 class Gateway:

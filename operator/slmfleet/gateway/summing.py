@@ -16,6 +16,9 @@ from prometheus_client.samples import Sample
 
 from slmfleet.wire.signals import GatewaySignals
 
+# The log's: an age, and settings that are each worker's own.
+_NO_AMOUNTS = frozenset(("unacknowledged_seconds", "segment_records", "segment_seconds"))
+
 
 def sum_signals(instance: str, uptime_seconds: float, alive: list[Any], gone: list[Any]) -> GatewaySignals:
     """The signals of one gateway from its workers' (parsed JSON each), those of dead workers apart.
@@ -84,18 +87,23 @@ def _gauge(name: str, one: float, other: float) -> float | None:
     """How a gauge that is no amount is joined; None: it is summed."""
     if name.endswith("_version"):
         return min(one, other)
-    return max(one, other) if name.endswith("_failing") else None
+    return max(one, other) if name.endswith(("_failing", "_unacknowledged_seconds")) else None
 
 
 def _without_gauges(signals: Any) -> Any:
     pools = {name: {**pool, "in_flight": 0} for name, pool in signals["pools"].items()}
-    return {**signals, "pools": pools, "table_problem": None, "capture": {**signals["capture"], "failing": None}}
+    capture = {key: signals["capture"][key] for key in ("records", "dropped", "segments", "expired_segments")}
+    return {**signals, "pools": pools, "table_problem": None, "capture": capture}
+
+
+def _joined(key: str, one: Any, other: Any) -> Any:
+    return max(one, other) if key in _NO_AMOUNTS else _added(one, other)
 
 
 def _added(one: Any, other: Any) -> Any:
     if isinstance(one, dict) and isinstance(other, dict):
         return {
-            key: _added(one[key], other[key]) if key in one and key in other else one.get(key, other.get(key))
+            key: _joined(key, one[key], other[key]) if key in one and key in other else one.get(key, other.get(key))
             for key in (one | other)
         }
     if isinstance(one, int | float) and isinstance(other, int | float):

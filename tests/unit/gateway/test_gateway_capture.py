@@ -20,6 +20,7 @@ from slmfleet.gateway.counters import CaptureCounter
 from slmfleet.gateway.expiry import expire_once
 from slmfleet.gateway.records import Logged, is_plain, to_record
 from slmfleet.gateway.server import Gateway, Options
+from slmfleet.gateway.spool import Sealed, Spool
 from slmfleet.store.files import atomic_write
 from slmfleet.store.segments import read_directory
 from slmfleet.wire.records import UsageRecord
@@ -322,6 +323,30 @@ async def test_while_the_store_is_away_sealed_batches_wait_and_are_then_written_
     assert (log.counter.segments, log.counter.dropped, log.signals.failing) == (8, 0, None)
     assert log.signals.buffered_bytes == 0
     log.capture.close(5)
+
+
+def test_the_spool_writes_the_oldest_first_and_tries_again_with_growing_pauses(tmp_path: Path) -> None:
+    """The oldest has a file in the way of its folder; nothing younger overtakes it."""
+    now = 50.0
+    counter = CaptureCounter()
+    spool = Spool(counter, lambda: now)
+    blocked = tmp_path / "day"
+    blocked.write_text("in the way", encoding="utf-8")
+    spool.put(Sealed(blocked / "1.seg", b"one", 3, noted=40.0))
+    spool.put(Sealed(tmp_path / "2.seg", b"two", 4, noted=41.0))
+    pauses = []
+    for _ in range(7):
+        spool.write()
+        pauses.append(spool.pause() or 0.0)
+        spool.write()
+        now += pauses[-1]
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    assert (len(spool), spool.bytes, spool.oldest, (tmp_path / "2.seg").exists()) == (2, 6, 40.0, False)
+    assert (counter.records, counter.failing) == (0, f"{blocked}: File exists")
+    blocked.unlink()
+    spool.write()
+    assert (len(spool), spool.bytes, spool.oldest, spool.pause()) == (0, 0, None, None)
+    assert (counter.records, counter.segments, counter.failing) == (7, 2, None)
 
 
 async def test_a_full_buffer_keeps_the_oldest_and_counts_every_drop(tmp_path: Path, identity: Any) -> None:

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from slmfleet.gateway.admin import registry
 from slmfleet.gateway.balance import share_of
-from slmfleet.gateway.counters import Counters
+from slmfleet.gateway.counters import CaptureCounter, Counters
 from slmfleet.gateway.summing import sum_metrics, sum_signals
 from slmfleet.gateway.workers import reserve
 from slmfleet.store.segments import read_directory
@@ -198,7 +198,10 @@ def counted(calls: int, failing: str | None = None) -> Counters:
     counters.arm("intents", f"rev{calls}").served = calls
     counters.arm("intents", "llm").served = calls
     counters.pool("tiny").change(+calls, 0.0)
-    counters.capture.failing = failing
+    counters.capture = CaptureCounter(
+        noted=9, records=calls, failing=failing, segment_records=512, segment_seconds=5.0, buffer_bytes=32,
+        expired_segments=1, backlog=lambda: (10, -float(calls)),
+    )  # fmt: skip
     counters.table_version = calls
     counters.classifier = "sha256:a"
     return counters
@@ -218,6 +221,16 @@ def test_signals_of_workers_are_one_gateways() -> None:
     assert sum_signals("g", 1.0, [], []).tiers == {}
 
 
+def test_the_log_of_several_workers_is_one_log() -> None:
+    """Amounts are summed; an age is the oldest's and a window is every worker's. The dead hold and wait for nothing."""
+    told = [orjson.loads(counted(n).signals().model_dump_json()) for n in (2, 3)]
+    both, after = sum_signals("g", 7.0, told, []).capture, sum_signals("g", 7.0, told[:1], told[1:]).capture
+    assert (both.records, both.unacknowledged, both.buffered_bytes, both.buffer_bytes) == (5, 7 + 6, 20, 64)
+    assert (both.unacknowledged_seconds, both.segment_records, both.segment_seconds) == (3.0, 512, 5.0)
+    assert (after.records, after.unacknowledged, after.buffered_bytes, after.buffer_bytes) == (5, 7, 10, 32)
+    assert (after.unacknowledged_seconds, after.segment_seconds, after.expired_segments) == (2.0, 5.0, 2)
+
+
 def test_metrics_of_workers_are_one_gateways() -> None:
     from prometheus_client import generate_latest
 
@@ -233,6 +246,8 @@ def test_metrics_of_workers_are_one_gateways() -> None:
     assert both["slmfleet_gateway_pool_in_flight", ("tiny",)] == 5
     assert after["slmfleet_gateway_pool_in_flight", ("tiny",)] == 2
     assert both["slmfleet_gateway_table_version", ()] == 2
+    assert both["slmfleet_gateway_capture_unacknowledged", ()] == 13
+    assert both["slmfleet_gateway_capture_unacknowledged_seconds", ()] == 3
     assert set(both) == set(values(told[0].encode())) | set(values(told[1].encode()))
 
 
