@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -35,6 +36,8 @@ def gateway(
     """Serve a route table: specialists first, the LLM behind them."""
     if not 1 <= workers <= 64:
         _fail(f"--workers {workers}: give a number from 1 to 64, at most one per core")
+    # Before numpy is loaded: its matrix library would spread each call's few rows over threads that spin for more.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         import uvloop
 

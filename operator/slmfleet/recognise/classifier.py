@@ -32,6 +32,7 @@ from slmfleet.recognise.weights import Familiar, Floats, Scores
 FORMAT = "slmfleet/classifier/v2"
 DENSE_FORMAT = "slmfleet/classifier/v1"
 SYSTEM_WEIGHT = 0.6
+FAMILIAR = ("buckets", "steps", "starts", "absent", "step")
 KNOWN_PROMPTS = 4096
 SCORED_PROMPTS = 256
 
@@ -233,10 +234,7 @@ class Classifier:
             "system": self.system.bytes,
             "system_scale": self.system.scale,
             "bias": self.bias.astype(np.float32),
-            "familiar": self.familiar.values,
-            "familiar_buckets": self.familiar.buckets,
-            "familiar_starts": self.familiar.starts,
-            "familiar_absent": self.familiar.absent,
+            **{f"familiar_{part}": getattr(self.familiar, part) for part in FAMILIAR},
         }
         header = {
             "format": FORMAT,
@@ -282,8 +280,8 @@ def _arrays(archive: Any, written: object) -> dict[str, Any]:
         scores = {name: Scores.of(archive[name].astype(np.float32)) for name in ("user", "system")}
         return {**common, **scores, "familiar": Familiar.of(archive["familiar"].astype(np.float32))}
     scores = {name: Scores(archive[name], archive[f"{name}_scale"]) for name in ("user", "system")}
-    familiar = (archive[f"familiar{part}"] for part in ("_buckets", "", "_starts", "_absent"))
-    return {**common, **scores, "familiar": Familiar(*familiar)}
+    familiar = {part: archive[f"familiar_{part}"] for part in FAMILIAR}
+    return {**common, **scores, "familiar": Familiar(**familiar)}
 
 
 def _task_of(given: dict[str, Any]) -> Task:

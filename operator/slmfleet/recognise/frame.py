@@ -14,7 +14,7 @@ from typing import Any
 from slmfleet.recognise.memory import Memory
 
 TEMPLATE_CHARACTERS = 20_000
-REMEMBERED_BYTES = 4 << 20
+REMEMBERED_BYTES = 2 << 20
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*"
 _DAY = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 _VARIABLE = re.compile(

@@ -43,26 +43,30 @@ class Scores:
 @dataclass(frozen=True)
 class Familiar:
     """Log of how often each bucket is in a task's calls. Task k's buckets, in order, are those from `starts[k]` to
-    `starts[k + 1]`; one that it never used counts as `absent[k]`."""
+    `starts[k + 1]`; one that it never used counts as `absent[k]`, one that it did as that and `steps` of `step[k]`."""
 
     buckets: NDArray[np.uint16]
-    values: NDArray[np.float16]
+    steps: NDArray[np.uint8]
     starts: NDArray[np.int64]
     absent: Floats
+    step: Floats
 
     @classmethod
     def of(cls, dense: NDArray[np.floating]) -> Familiar:
         """From a dense table (buckets x tasks); a task's smallest value is that of the buckets it never used."""
         absent = dense.min(axis=0, initial=math.inf).astype(np.float32)
+        step = (dense.max(axis=0, initial=-math.inf) - absent).astype(np.float32) / np.float32(255)
+        step[step <= 0] = 1.0
         used = [np.flatnonzero(dense[:, k] > absent[k]) for k in range(dense.shape[1])]
-        values = [dense[found, k].astype(np.float16) for k, found in enumerate(used)]
+        steps = [np.rint((dense[found, k] - absent[k]) / step[k]) for k, found in enumerate(used)]
         starts = np.cumsum([0, *map(len, used)], dtype=np.int64)
         nothing = np.empty(0)
         return cls(
             np.concatenate([nothing, *used]).astype(np.uint16),
-            np.concatenate([nothing, *values]).astype(np.float16),
+            np.concatenate([nothing, *steps]).astype(np.uint8),
             starts,
             absent,
+            step,
         )
 
     def mean(self, buckets: NDArray[np.int64], task: int) -> float:
@@ -74,5 +78,5 @@ class Familiar:
             return absent
         place = np.minimum(known.searchsorted(buckets.astype(np.uint16)), len(known) - 1)
         hit = known[place] == buckets
-        gained = self.values[start:end][place[hit]].astype(np.float32) - self.absent[task]
-        return absent + float(gained.sum()) / len(buckets)
+        steps = int(self.steps[start:end][place[hit]].sum(dtype=np.int64))
+        return absent + steps * float(self.step[task]) / len(buckets)
