@@ -54,7 +54,6 @@ class Capture:
         self._own_buffer_bytes = buffer_bytes
         self._processes = processes
         self._clock = clock
-        self._processes = processes
         self._spec = CaptureSpec(enabled=False)
         self._router = "default"
         self._pending: deque[Logged] = deque()
