@@ -52,7 +52,8 @@ run_part() {
         images) part "images" self_contained ;;
         serving) part "environments" heavy && part "Triton and Ray" pytest tests/serving -m "serving and not long" -q ;;
         e2e) part "environments" heavy && part "end to end" pytest tests/e2e -m "e2e and not long" -q -s -x ;;
-        long) part "environments" heavy && part "long tests" pytest tests/e2e -m e2e -q -s ;;
+        long) part "long unit tests" pytest tests/unit -m long -q
+              part "environments" heavy && part "long tests" pytest tests/e2e -m e2e -q -s ;;
         demo) part "demo" "$dev/bin/python" -m demo.run ;;
         crds) part "CRDs" "$dev/bin/python" -m slmfleet.cli crds --out crds --chart charts/slmfleet/templates/crds ;;
         *) echo "tests: there is no part $1" >&2; exit 2 ;;

@@ -108,6 +108,7 @@ class PoolSpec(Model):
     max_replicas: int = Field(1, ge=1, le=1000, description="Most servers.")
     target_in_flight: float = Field(8, gt=0, le=10000, description="Calls in flight per server to aim for.")
     max_in_flight: int = Field(32, ge=1, le=10000, description="Calls per server above which a call goes elsewhere.")
+    queue_seconds: float = Field(0, ge=0, le=60, description="How long a call waits for a slot before it goes there.")
     idle_seconds: int = Field(300, ge=1, le=604800, description="Seconds without a call before a server is removed.")
     adapter_slots: int = Field(16, ge=1, le=1024, description="Adapters resident on one server.")
     max_rank: int = Field(16, ge=1, le=256, description="Largest adapter rank.")

@@ -99,7 +99,9 @@ class App:
         call.note.append(f"arm={arm}")
         if revision is not None:
             call.note.append(f"revision={safe(revision.name)}")
-            attempt = await self.specialists.attempt(call.table, route, revision, request)
+            attempt = await self.specialists.attempt(
+                call.table, route, revision, request, deadline=call.deadline, waits=True
+            )
             self._count_attempt(call, route, revision, attempt)
             if attempt.result == "served" and attempt.answer is not None:
                 self._answer(exchange, call, route, revision, attempt.answer, attempt.latency_seconds)

@@ -39,6 +39,10 @@ class Server:
         self.observed_at = now
         self.failures = self.errors = 0
 
+    def expected_seconds(self, now: float) -> float:
+        """What a call is likely to take; it fades, so that a slow moment is not held against it for ever."""
+        return self.latency * exp(-(now - self.observed_at) / DECAY_SECONDS)
+
     def failed(self, now: float) -> None:
         """It did not answer: leave it alone, longer with every failure in a row.
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from slmfleet.gateway.arms import conversation_of
+from slmfleet.gateway.deadline import patience_seconds
 from slmfleet.gateway.exchange import Request
 from slmfleet.gateway.headers import Header
 from slmfleet.gateway.records import ORIGIN_HEADERS, Logged, is_plain
@@ -56,6 +57,12 @@ class Call:
             given = self.http.lookup.get(self.table.conversation_header) if self.api is not None else None
             self._conversation = conversation_of(given, None if given else self.request) or self.id
         return self._conversation
+
+    @property
+    def deadline(self) -> float | None:
+        """When the caller stops waiting for the answer's first byte (monotonic), if it says so."""
+        patience = patience_seconds(self.http.lookup)
+        return None if patience is None else self.started + patience
 
     def escalate(self, to: str, reason: str) -> None:
         """The next tier takes over; what it logs points back to what was logged so far."""

@@ -18,6 +18,7 @@ from slmfleet.gateway.bodies import token_counts
 from slmfleet.gateway.call import Call
 from slmfleet.gateway.capture import Capture
 from slmfleet.gateway.counters import Counters
+from slmfleet.gateway.deadline import of_a_try
 from slmfleet.gateway.decide import Chosen
 from slmfleet.gateway.exchange import Exchange
 from slmfleet.gateway.llm import STREAM_FACTOR, explain, with_model
@@ -46,6 +47,7 @@ class Try:
     cut: bool = False
     input_tokens: int = 0
     output_tokens: int = 0
+    hurried: bool = False
 
 
 def takes(rule: Generalist | None, call: Call, chosen: Chosen) -> bool:
@@ -129,6 +131,8 @@ class Generalists:
         server = self._state_of(generalist)
         if server.ejected_until > begun:
             return Try("spilled", "down")
+        if server.expected_seconds(begun) >= of_a_try(generalist.spec.timeout_seconds, call.deadline, begun):
+            return Try("spilled", "deadline")
         if server.in_flight >= share_of(rule.max_in_flight, self.processes):
             return Try("spilled", "full")
         server.in_flight += 1
@@ -142,7 +146,8 @@ class Generalists:
     async def _ask(self, generalist: Llm, exchange: Exchange, call: Call, keep: int, begun: float) -> Try:
         assert call.request is not None
         proving = Proving(exchange, call, keep)
-        seconds = generalist.spec.timeout_seconds
+        limit = generalist.spec.timeout_seconds
+        seconds = of_a_try(limit, call.deadline, begun)
         timeouts = Timeouts(min(CONNECT_SECONDS, seconds), seconds, seconds * (1 if proving.whole else STREAM_FACTOR))
         try:
             await self.client.send(generalist.origin, request_bytes(generalist, call), proving, timeouts)
@@ -153,8 +158,16 @@ class Generalists:
             result: Result = "timeout" if error.stage == "timeout" else "spilled" if error.stage == "busy" else "error"
             if proving.invalid:
                 result = "invalid"
-            body = proving.body() or None
-            return Try(result, error.detail, proving.status, self.clock() - begun, body, streamed=proving.streamed)
+            hurried = seconds < min(CONNECT_SECONDS, limit)  # too short to blame the server
+            return Try(
+                result,
+                error.detail,
+                proving.status,
+                self.clock() - begun,
+                proving.body() or None,
+                proving.streamed,
+                hurried=hurried,
+            )
         inputs, outputs = token_counts(proving.tail)
         return Try(
             "served", "", 200, self.clock() - begun, proving.kept(), proving.streamed, proving.cut, inputs, outputs
@@ -169,6 +182,8 @@ class Generalists:
     def _remember(self, server: Server, found: Try) -> None:
         now = self.clock()
         unanswered = found.result == "error" and not found.status
+        if found.hurried:
+            return
         if unanswered or found.result == "timeout" or (found.result == "served" and found.status != 200):
             server.failed(now)
         elif found.result == "error" and (found.status in (200, 429) or found.status >= 500):

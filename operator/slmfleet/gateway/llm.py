@@ -15,6 +15,7 @@ import orjson
 from slmfleet.gateway import errors
 from slmfleet.gateway.bodies import decode, token_counts
 from slmfleet.gateway.call import Call
+from slmfleet.gateway.deadline import of_the_last
 from slmfleet.gateway.errors import ApiError
 from slmfleet.gateway.exchange import Exchange
 from slmfleet.gateway.relay import Relay, end_to_end
@@ -53,8 +54,9 @@ async def pass_on(client: Client, exchange: Exchange, call: Call, keep: int, clo
     """Answer a call with the LLM. The caller has its answer (or an error) when this returns."""
     llm = call.table.llm
     relay = Relay(exchange, [call.route_header("llm")], keep)
-    timeouts = Timeouts(CONNECT_SECONDS, llm.spec.timeout_seconds, llm.spec.timeout_seconds * STREAM_FACTOR)
     begun = clock()
+    first_byte = of_the_last(llm.spec.timeout_seconds, call.deadline, begun)
+    timeouts = Timeouts(min(CONNECT_SECONDS, first_byte), first_byte, llm.spec.timeout_seconds * STREAM_FACTOR)
     try:
         payload = request_bytes(llm, call)
         await client.send(llm.origin, payload, relay, timeouts, no_body=call.http.method == b"HEAD")

@@ -15,8 +15,10 @@ import orjson
 from slmfleet.gateway.answers import Answer
 from slmfleet.gateway.balance import Server, pick, share_of
 from slmfleet.gateway.counters import Counters, PoolCounter
+from slmfleet.gateway.deadline import of_a_try
 from slmfleet.gateway.relay import Collect
 from slmfleet.gateway.render import plain_messages
+from slmfleet.gateway.slots import Slots
 from slmfleet.gateway.table import CompiledPool, CompiledRoute, Table
 from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
 from slmfleet.wire.routes import Revision
@@ -54,15 +56,28 @@ class Specialists:
         self._counters = counters
         self._clock = clock
         self._rng = rng
+        self._slots: dict[str, Slots] = {}
 
-    async def attempt(self, table: Table, route: CompiledRoute, revision: Revision, request: dict[str, Any]) -> Attempt:
-        """One try, within the route's timeout."""
+    async def attempt(
+        self,
+        table: Table,
+        route: CompiledRoute,
+        revision: Revision,
+        request: dict[str, Any],
+        *,
+        deadline: float | None = None,
+        waits: bool = False,
+    ) -> Attempt:
+        """One try, within the route's timeout and half of what is left of the caller's patience.
+
+        `deadline`: when the caller gives up, on this object's clock. `waits`: for a slot, where the pool has a queue.
+        """
         pool = table.pools[revision.pool]
         counter = self._counters.pool(revision.pool)
         counter.arrivals += 1
-        now = self._clock()
-        limit = share_of(pool.spec.max_in_flight, self._processes)
-        server = pick(pool.placements, revision.adapter, limit, now, self._rng)
+        name, slots = route.spec.name, self._slots.setdefault(revision.pool, Slots())
+        seconds = of_a_try(route.spec.timeout_seconds, deadline, self._clock())
+        server = await self._server(pool, slots, name, revision.adapter, seconds, waits)
         if isinstance(server, str):
             counter.spilled += 1
             return Attempt("spilled", server)
@@ -70,21 +85,53 @@ class Specialists:
             payload = _payload(server, pool, route, revision, request)
         except Exception as error:  # a template may raise for messages it does not like
             return Attempt("error", f"chat template: {type(error).__name__}")
-        attempt = await self._ask(server, counter, payload, route)
+        seconds = of_a_try(route.spec.timeout_seconds, deadline, self._clock())
+        slots.take(name)
+        try:
+            attempt = await self._ask(server, counter, payload, route, seconds)
+        finally:
+            slots.give_back(name)
         if attempt.result == "spilled":
             counter.spilled += 1
         return attempt
 
-    async def _ask(self, server: Server, counter: PoolCounter, payload: bytes, route: CompiledRoute) -> Attempt:
+    async def _server(
+        self, pool: CompiledPool, slots: Slots, name: str, adapter: str, seconds: float, waits: bool
+    ) -> Server | Literal["cold", "full", "share", "deadline"]:
+        """A server with a slot for this specialist, or why there is none in time."""
+        limit = share_of(pool.spec.max_in_flight, self._processes)
+        bound = limit * len(pool.placements)
+        until = self._clock() + (min(pool.spec.queue_seconds, seconds) if waits else 0.0)
+        waited = False
+        while True:
+            now = self._clock()
+            found: Server | Literal["cold", "full", "share"]
+            found = pick(pool.placements, adapter, limit, now, self._rng)
+            if isinstance(found, Server) and (waited or not slots.awaits(name)):
+                if slots.admits(name, bound, now):
+                    return "deadline" if found.expected_seconds(now) >= seconds else found
+                found = "share"
+            if found == "cold":
+                return found
+            slots.refused(name, now)
+            if waited:
+                slots.pass_on(name)
+            if now >= until or slots.waiting >= bound or not await slots.wait(name, until - now):
+                return "share" if found == "share" else "full"
+            waited = True
+
+    async def _ask(
+        self, server: Server, counter: PoolCounter, payload: bytes, route: CompiledRoute, limit: float
+    ) -> Attempt:
         begun = self._clock()
-        limit = route.spec.timeout_seconds
         answer = Collect(ANSWER_BYTES)
         counter.change(+1, begun)
         server.in_flight += 1
         try:
             await self._client.send(server.origin, payload, answer, Timeouts(min(CONNECT_SECONDS, limit), limit, limit))
         except UpstreamError as error:
-            if error.stage != "busy":
+            hurried = limit < min(CONNECT_SECONDS, route.spec.timeout_seconds)  # too short to blame the server
+            if error.stage != "busy" and not hurried:
                 server.failed(self._clock())
             return Attempt("timeout" if error.stage == "timeout" else "error", error.stage, None, self._clock() - begun)
         finally:

@@ -77,7 +77,8 @@ def _pool(name: str, facts: RouterFacts) -> routes.Pool | None:
     pool = base.spec.pool
     return routes.Pool(name=name, chat_template=template.template, bos_token=template.bos, eos_token=template.eos,
                        context_tokens=base.spec.context_tokens, endpoints=endpoints,
-                       max_in_flight=pool.max_in_flight, prices=routes.Prices(**pool.prices.model_dump()))
+                       max_in_flight=pool.max_in_flight, queue_seconds=pool.queue_seconds,
+                       prices=routes.Prices(**pool.prices.model_dump()))
 
 
 def _specialist(name: str, specialist: SpecialistObject, cluster: ClusterObject) -> routes.SpecialistRoute:

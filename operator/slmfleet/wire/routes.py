@@ -63,6 +63,7 @@ class Pool(Strict):
     context_tokens: int = Field(2048, ge=1)
     endpoints: list[Endpoint] = Field(default_factory=list)
     max_in_flight: int = Field(32, ge=1, description="Calls per endpoint above which a call goes to the next tier.")
+    queue_seconds: float = Field(0.0, ge=0, description="How long a call may wait for a slot before it goes there.")
     prices: Prices = Prices()
 
 

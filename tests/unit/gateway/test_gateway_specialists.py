@@ -98,6 +98,24 @@ async def test_a_broken_answer_escalates_within_the_same_request(rig: Rig, text:
     assert second["escalation_reason"].startswith("invalid")
 
 
+@pytest.mark.parametrize(
+    ("output", "tier"),
+    [
+        ({"type": "json", "json_schema": SCHEMA}, "llm"),
+        ({"type": "json"}, "llm"),
+        ({"type": "label", "labels": ["PlayMusic"]}, "llm"),
+        ({"type": "text"}, "specialist"),
+    ],
+)
+async def test_a_refusal_escalates_wherever_it_is_no_answer_of_the_declared_form(
+    rig: Rig, output: dict, tier: str
+) -> None:
+    """In a task whose answers are text it may be the right answer; nothing guesses at its meaning."""
+    await rig.change(output=output)
+    rig.triton.text = "I'm sorry, but I cannot help with that."
+    assert (await rig.post(task())).route["tier"] == tier
+
+
 async def test_a_specialist_that_is_too_slow_escalates(rig: Rig) -> None:
     async def reply(heard: Heard, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(5)
