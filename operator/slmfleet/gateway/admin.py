@@ -78,6 +78,7 @@ class Metrics(Collector):
         yield from self._arms()
         yield from self._shadow()
         yield from self._pools()
+        yield from self._limited()
         yield from self._process()
 
     def _tiers(self) -> Iterable[Metric]:
@@ -126,6 +127,12 @@ class Metrics(Collector):
             arrivals.add_metric([name], pool.arrivals)
             spilled.add_metric([name], pool.spilled)
         return [in_flight, seconds, arrivals, spilled]
+
+    def _limited(self) -> Iterable[Metric]:
+        limited = CounterMetricFamily(f"{PREFIX}_rate_limited", "Calls over their key's limit.", labels=["limit"])
+        for what, count in self._counters.rate_limited.items():
+            limited.add_metric([what], count)
+        return [limited]
 
     def _process(self) -> Iterable[Metric]:
         counters, capture = self._counters, self._counters.capture

@@ -18,7 +18,9 @@ from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.decide import NOBODY, Chosen, decide
 from slmfleet.gateway.exchange import JSON, Exchange
 from slmfleet.gateway.llm import Outcome
+from slmfleet.gateway.ratelimit import RateLimits
 from slmfleet.gateway.relay import SSE_FACTOR, Collect, end_to_end
+from slmfleet.gateway.rules import by_hand
 from slmfleet.gateway.specialist import Attempt, Specialists
 from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
 from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
@@ -42,6 +44,7 @@ class App:
     capture: Capture
     calls: Calls
     clock: Callable[[], float]
+    limits: RateLimits
     fingerprint: Fingerprint | None = None
     table: Table | None = None
 
@@ -62,6 +65,7 @@ class App:
         reference = table.spec.classifier
         self.counters.classifier = reference.digest if reference is not None and table.classifier is not None else None
         self.capture.configure(table.spec.capture, table.spec.router)
+        self.limits.configure(table.spec.limits)
 
     async def _route(self, exchange: Exchange) -> None:
         http = exchange.request
@@ -72,13 +76,18 @@ class App:
         if table is None:
             raise errors.no_table()
         call = self.calls.begin(http, table)
+        if self.limits.on and call.api is not None and (refusal := self.limits.refusal(http.lookup)):
+            self.counters.rate_limited[refusal.what] += 1
+            exchange.fail(refusal.error, refusal.headers)
+            return
         if http.method == b"GET" and path.startswith(MODELS) and table.by_name:
             await self._models(exchange, call)
             return
         if call.api != "chat.completions":
             await self._llm(exchange, call)
             return
-        chosen = decide(table, call.request, self.fingerprint) if table.by_name else NOBODY
+        ruled = by_hand(table, call.request, http.lookup) if table.rules else None
+        chosen = ruled or (decide(table, call.request, self.fingerprint) if table.by_name else NOBODY)
         call.note += _note(chosen)
         if chosen.route is None or call.request is None:
             self.counters.unowned_calls += 1
@@ -140,6 +149,7 @@ class App:
         tier.input_tokens += answer.input_tokens
         tier.output_tokens += answer.output_tokens
         tier.latency.observe(self.clock() - call.started)
+        self._spent(call, answer.input_tokens + answer.output_tokens)
         if self._captures(call):
             self.capture.add(
                 call.logged(
@@ -295,6 +305,12 @@ class App:
         tier.latency.observe(self.clock() - call.started)
         if outcome.failed:
             tier.errors += 1
+        elif outcome.status < 300:
+            self._spent(call, outcome.input_tokens + outcome.output_tokens)
+
+    def _spent(self, call: Call, tokens: int) -> None:
+        if self.limits.on and call.api is not None:
+            self.limits.spent(call.http.lookup, tokens, len(call.http.body))
 
     # --- shadow ---
 

@@ -159,6 +159,7 @@ class Counters:
         self.tiers = {"specialist": TierCounter(), "generalist": TierCounter(), "llm": TierCounter()}
         self.capture = CaptureCounter()
         self.unowned_calls = 0
+        self.rate_limited = {"requests": 0, "tokens": 0}
         self.client_errors = 0
         self.table_version = 0
         self.table_problem: str | None = None

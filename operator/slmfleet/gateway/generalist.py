@@ -22,6 +22,7 @@ from slmfleet.gateway.decide import Chosen
 from slmfleet.gateway.exchange import Exchange
 from slmfleet.gateway.llm import STREAM_FACTOR, explain, with_model
 from slmfleet.gateway.proving import Proving
+from slmfleet.gateway.ratelimit import RateLimits
 from slmfleet.gateway.relay import SSE_FACTOR
 from slmfleet.gateway.table import Llm
 from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
@@ -50,7 +51,7 @@ class Try:
 
 def takes(rule: Generalist | None, call: Call, chosen: Chosen) -> bool:
     """Whether the generalist may try a call that no specialist owns."""
-    if rule is None or call.request is None or chosen.rule == "explicit":
+    if rule is None or call.request is None or chosen.rule in ("explicit", "hand"):
         return False
     if chosen.rule == "unsupported" and not (rule.tools and chosen.detail in _WITH_TOOLS):
         return False
@@ -76,6 +77,7 @@ class Generalists:
     counters: Counters
     capture: Capture
     clock: Callable[[], float]
+    limits: RateLimits
     processes: int = 1
     _server: Server | None = field(default=None)
 
@@ -95,6 +97,8 @@ class Generalists:
         if found.result == "served":
             tier.calls += 1
             tier.latency.observe(self.clock() - call.started)
+            if self.limits.on:
+                self.limits.spent(call.http.lookup, found.input_tokens + found.output_tokens, len(call.http.body))
         tier.errors += found.result != "served" or found.status != 200
         tier.input_tokens += found.input_tokens
         tier.output_tokens += found.output_tokens

@@ -29,6 +29,7 @@ from slmfleet.gateway.expiry import keep_expiring
 from slmfleet.gateway.generalist import Generalists
 from slmfleet.gateway.log import log
 from slmfleet.gateway.protocol import Connection, Handler, Server
+from slmfleet.gateway.ratelimit import RateLimits
 from slmfleet.gateway.shadow import Shadow
 from slmfleet.gateway.specialist import Specialists
 from slmfleet.gateway.table import Fingerprint, LoadClassifier
@@ -79,15 +80,19 @@ class Gateway:
             options.capture_buffer_bytes,
             self.counters.capture,
         )
+        limits = RateLimits(time.monotonic)
         self.app = App(
             client=self.client,
             counters=self.counters,
             specialists=specialists,
-            generalists=Generalists(self.client, self.counters, self.capture, time.monotonic, options.processes),
+            generalists=Generalists(
+                self.client, self.counters, self.capture, time.monotonic, limits, options.processes
+            ),
             shadows=Shadow(specialists, self.counters),
             capture=self.capture,
             calls=Calls(instance, time.monotonic, time.time),
             clock=time.monotonic,
+            limits=limits,
             fingerprint=fingerprint,
         )
         self.watcher = Watcher(options.table, options.store, load, self.app.swap, self._table_problem)
