@@ -118,6 +118,13 @@ class Gateway(Model):
     resources: Resources = Field(
         default_factory=lambda: Resources(cpu="500m", memory="512Mi"), description="Of one pod."
     )
+    access_log_percent: float = Field(0, ge=0, le=100, description="Share of calls with a line in the pod's log.")
+    otlp_endpoint: str | None = Field(
+        None,
+        max_length=1024,
+        pattern=r"^https?://.+",
+        description="OTLP over HTTP, e.g. http://collector.monitoring:4318; absent: no spans and no OTLP metrics.",
+    )
 
 
 class HeaderMatch(Model):

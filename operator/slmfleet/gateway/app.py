@@ -21,6 +21,7 @@ from slmfleet.gateway.llm import Outcome
 from slmfleet.gateway.ratelimit import RateLimits
 from slmfleet.gateway.relay import SSE_FACTOR, Collect, end_to_end
 from slmfleet.gateway.rules import by_hand
+from slmfleet.gateway.seeing import Watch
 from slmfleet.gateway.specialist import Attempt, Specialists
 from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
 from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
@@ -47,6 +48,7 @@ class App:
     limits: RateLimits
     fingerprint: Fingerprint | None = None
     table: Table | None = None
+    watch: Watch | None = None
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
@@ -57,6 +59,8 @@ class App:
         finally:
             if exchange.status >= 500:
                 self.counters.client_errors += 1
+            if self.watch is not None:
+                self.watch.ended(exchange)
 
     def swap(self, table: Table) -> None:
         """Route by another table from the next call on."""
@@ -76,6 +80,8 @@ class App:
         if table is None:
             raise errors.no_table()
         call = self.calls.begin(http, table)
+        if self.watch is not None:
+            self.watch.begun(exchange, call)
         if self.limits.on and call.api is not None and (refusal := self.limits.refusal(http.lookup)):
             self.counters.rate_limited[refusal.what] += 1
             exchange.fail(refusal.error, refusal.headers)
@@ -88,6 +94,7 @@ class App:
             return
         ruled = by_hand(table, call.request, http.lookup) if table.rules else None
         chosen = ruled or (decide(table, call.request, self.fingerprint) if table.by_name else NOBODY)
+        self.counters.decisions[chosen.rule] += 1
         call.note += _note(chosen)
         if chosen.route is None or call.request is None:
             self.counters.unowned_calls += 1
@@ -108,7 +115,8 @@ class App:
         call.note.append(f"arm={arm}")
         if revision is not None:
             call.note.append(f"revision={safe(revision.name)}")
-            attempt = await self.specialists.attempt(call.table, route, revision, request)
+            headers = call.trace_headers()
+            attempt = await self.specialists.attempt(call.table, route, revision, request, headers)
             self._count_attempt(call, route, revision, attempt)
             if attempt.result == "served" and attempt.answer is not None:
                 self._answer(exchange, call, route, revision, attempt.answer, attempt.latency_seconds)
@@ -191,6 +199,8 @@ class App:
         try:
             outcome = await llm.pass_on(self.client, exchange, call, keep, self.clock)
         except BaseException:
+            if self.watch is not None:
+                self.watch.asked_llm(call, None)
             if captures:  # the caller left: it must still be seen that the call was made
                 self._log_llm(call, 499, self.clock() - call.started, None, None, False, False)
             raise
@@ -265,6 +275,8 @@ class App:
     # --- counting ---
 
     def _count_attempt(self, call: Call, route: CompiledRoute, revision: Revision, attempt: Attempt) -> None:
+        if self.watch is not None:
+            self.watch.asked_specialist(call, revision, attempt)
         counter = self.counters.arm(route.spec.name, revision.name)
         if attempt.result == "spilled":
             counter.spilled += 1
@@ -298,6 +310,8 @@ class App:
         counter.served += 1
 
     def _count_llm(self, call: Call, outcome: Outcome) -> None:
+        if self.watch is not None:
+            self.watch.asked_llm(call, outcome)
         tier = self.counters.tiers["llm"]
         tier.calls += 1
         tier.input_tokens += outcome.input_tokens

@@ -6,7 +6,7 @@ Never raises for a failure of the specialist: that is a value, and the caller of
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from slmfleet.gateway.counters import Counters, PoolCounter
 from slmfleet.gateway.relay import Collect
 from slmfleet.gateway.render import plain_messages
 from slmfleet.gateway.table import CompiledPool, CompiledRoute, Table
-from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
+from slmfleet.gateway.upstream import Client, Header, Timeouts, UpstreamError
 from slmfleet.wire.routes import Revision
 
 CONNECT_SECONDS = 1.0
@@ -55,8 +55,15 @@ class Specialists:
         self._clock = clock
         self._rng = rng
 
-    async def attempt(self, table: Table, route: CompiledRoute, revision: Revision, request: dict[str, Any]) -> Attempt:
-        """One try, within the route's timeout."""
+    async def attempt(
+        self,
+        table: Table,
+        route: CompiledRoute,
+        revision: Revision,
+        request: dict[str, Any],
+        headers: Sequence[Header] = (),
+    ) -> Attempt:
+        """One try, within the route's timeout. `headers`: what the server gets beside its own."""
         pool = table.pools[revision.pool]
         counter = self._counters.pool(revision.pool)
         counter.arrivals += 1
@@ -67,7 +74,7 @@ class Specialists:
             counter.spilled += 1
             return Attempt("spilled", server)
         try:
-            payload = _payload(server, pool, route, revision, request)
+            payload = _payload(server, pool, route, revision, request, headers)
         except Exception as error:  # a template may raise for messages it does not like
             return Attempt("error", f"chat template: {type(error).__name__}")
         attempt = await self._ask(server, counter, payload, route)
@@ -132,7 +139,12 @@ def token_limit(route: CompiledRoute, request: dict[str, Any]) -> int:
 
 
 def _payload(
-    server: Server, pool: CompiledPool, route: CompiledRoute, revision: Revision, request: dict[str, Any]
+    server: Server,
+    pool: CompiledPool,
+    route: CompiledRoute,
+    revision: Revision,
+    request: dict[str, Any],
+    headers: Sequence[Header],
 ) -> bytes:
     sampling: dict[str, Any] = {
         "lora_name": revision.adapter,
@@ -155,9 +167,9 @@ def _payload(
     body = orjson.dumps(content)
     head = (
         f"POST /v2/models/{pool.spec.model}/generate HTTP/1.1\r\nhost: {server.origin.host_header.decode()}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
     )
-    return head.encode() + body
+    return head.encode() + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n" + body
 
 
 def _answer(content: dict[str, Any], route: CompiledRoute) -> Answer | None:

@@ -227,12 +227,13 @@ def reserve(address: str) -> socket.socket:
 
 
 def _of_one_worker(options: Options, count: int, address: str) -> Options:
+    bound = options.capture_buffer_bytes
     return replace(
         options,
         listen=address,
         processes=count,
         origin_key=options.origin_key or secrets.token_bytes(32),
-        capture_buffer_bytes=max(1, options.capture_buffer_bytes // count),
+        capture_buffer_bytes=None if bound is None else max(1, bound // count),
     )
 
 
