@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from slmfleet.api.base import (
     Digest,
     Model,
+    Name,
     Prices,
     Resources,
     SecretKey,
@@ -117,6 +118,79 @@ class Gateway(Model):
     resources: Resources = Field(
         default_factory=lambda: Resources(cpu="500m", memory="512Mi"), description="Of one pod."
     )
+    access_log_percent: float = Field(0, ge=0, le=100, description="Share of calls with a line in the pod's log.")
+    otlp_endpoint: str | None = Field(
+        None,
+        max_length=1024,
+        pattern=r"^https?://.+",
+        description="OTLP over HTTP, e.g. http://collector.monitoring:4318; absent: no spans and no OTLP metrics.",
+    )
+
+
+class HeaderMatch(Model):
+    """A header of the call with exactly this value."""
+
+    name: str = Field(min_length=1, max_length=128, pattern=r"^[-A-Za-z0-9_.]+$", description="Name, in any case.")
+    value: str = Field(min_length=1, max_length=1024, description="Value, letter for letter.")
+
+
+class RuleMatch(Model):
+    """What a call must be; everything that is given must hold."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "has(self.model) || has(self.modelPrefix) || has(self.systemContains) || "
+                "(has(self.headers) && size(self.headers) > 0)",
+                "match needs at least one of model, modelPrefix, headers and systemContains",
+            ),
+        ),
+    )
+    model: str | None = Field(None, min_length=1, max_length=253, description="The call's model, exactly.")
+    model_prefix: str | None = Field(
+        None, min_length=1, max_length=253, description="What the call's model begins with."
+    )
+    headers: list[HeaderMatch] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Headers of the call.",
+        json_schema_extra=rules(
+            (
+                "self.all(h, !(h.name.lowerAscii() in ['authorization', 'api-key', 'x-api-key', 'cookie']))",
+                "match.headers must not name a header that carries a secret: a Router's spec can be read by many",
+            ),
+        ),
+    )
+    system_contains: str | None = Field(
+        None, min_length=1, max_length=1024, description="Part of the system or developer messages, letter for letter."
+    )
+
+
+class Rule(Model):
+    """A route written by hand. The first rule that matches wins over everything learned."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "(self.tier == 'specialist') == has(self.specialist)",
+                "specialist is needed where tier is specialist, and nowhere else",
+                ".specialist",
+            ),
+        ),
+    )
+    name: Name = Field(description="Shown in the answer's x-slmfleet-route.")
+    match: RuleMatch = Field(description="Which calls.")
+    tier: Literal["llm", "specialist"] = Field(description="Where they go.")
+    specialist: Name | None = Field(None, description="The Specialist that answers them.")
+
+
+class Limits(Model):
+    """What one API key may send. Each gateway pod counts for itself."""
+
+    requests_per_minute: int | None = Field(None, ge=1, le=10000000, description="Calls; absent: no limit.")
+    tokens_per_minute: int | None = Field(
+        None, ge=1, le=1000000000, description="Input and output tokens; absent: no limit."
+    )
 
 
 class RouterSpec(Model):
@@ -128,6 +202,18 @@ class RouterSpec(Model):
     capture: Capture = Field(default_factory=lambda: Capture(enabled=False), description="Usage logging.")
     discovery: Discovery = Field(default_factory=Discovery, description="Looking for tasks.")
     gateway: Gateway = Field(default_factory=Gateway, description="The gateway's pods.")
+    rules: list[Rule] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Routes written by hand, in the order in which they are tried.",
+        json_schema_extra=rules(
+            (
+                "self.all(r, self.exists_one(other, other.name == r.name))",
+                "two rules must not have one name",
+            ),
+        ),
+    )
+    limits: Limits | None = Field(None, description="What one API key may send; absent: no limit.")
     currency: str = Field("USD", max_length=3, pattern=r"^[A-Z]{3}$", description="Currency of all prices.")
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import ssl
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from slmfleet.gateway.otlp import Collector
 
 
 def gateway(
@@ -32,6 +35,18 @@ def gateway(
         int | None,
         typer.Option("--capture-buffer-bytes", min=1, help="In place of the table's capture.buffer_bytes."),
     ] = None,
+    access_log_percent: Annotated[
+        float, typer.Option("--access-log-percent", min=0, max=100, help="Share of calls with a line on stdout.")
+    ] = 0.0,
+    otlp_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--otlp-endpoint", envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="OTLP/HTTP base URL for spans and metrics."
+        ),
+    ] = None,
+    trace_percent: Annotated[
+        float, typer.Option("--trace-percent", min=0, max=100, help="Share of traces begun here that are sampled.")
+    ] = 100.0,
 ) -> None:
     """Serve a route table: specialists first, the LLM behind them."""
     if not 1 <= workers <= 64:
@@ -41,7 +56,7 @@ def gateway(
     try:
         import uvloop
 
-        from slmfleet.gateway.server import Options, serve
+        from slmfleet.gateway.server import Options, Seeing, serve
         from slmfleet.gateway.workers import Supervisor
     except ImportError as error:
         _fail(f"the gateway needs {error.name}, which is not installed; install slmfleet[gateway]")
@@ -54,6 +69,7 @@ def gateway(
         drain_seconds=drain_seconds,
         capture_buffer_bytes=capture_buffer_bytes,
         tls=_tls(tls_certificate, tls_key),
+        seeing=Seeing(access_log_percent, _collector(otlp_endpoint), trace_percent),
     )
     from slmfleet.recognise import Classifier, frame_fingerprint
 
@@ -76,6 +92,18 @@ def _tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None
     except (OSError, ValueError) as error:
         _fail(f"--tls-certificate {certificate} and --tls-key {key} cannot be used: {error}; check both PEM files")
     return certificate, key
+
+
+def _collector(endpoint: str | None) -> Collector | None:
+    """The collector with what OpenTelemetry's own environment variables say of it; None where none is named."""
+    if not endpoint:
+        return None
+    from slmfleet.gateway.otlp import collector_from
+
+    try:
+        return collector_from(endpoint, os.environ)
+    except ValueError as error:
+        _fail(str(error))
 
 
 def _origin_key(path: Path | None) -> bytes | None:

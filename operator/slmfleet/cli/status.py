@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from slmfleet.cli.cluster import connect
 from slmfleet.cli.problem import fail
 
 Line = tuple[int, str]
@@ -32,28 +33,15 @@ def status(
 
 
 async def _fetch(name: str | None, namespace: str | None, kubeconfig: str | None) -> list[dict[str, Any]]:
-    from kubernetes import config
+    from slmfleet.kube.client import SPECIALIST, ApiError, NotFound
 
-    from slmfleet.kube.client import SPECIALIST, ApiError, Kube, NotFound, load_client
-
-    try:
-        kube = Kube(load_client(kubeconfig), namespace or _namespace(config, kubeconfig))
-    except Exception as error:
-        fail(f"no cluster: {error}; set KUBECONFIG or --kubeconfig")
+    kube = connect(namespace, kubeconfig)
     try:
         return [await kube.get(SPECIALIST, name)] if name else await kube.list(SPECIALIST)
     except NotFound:
         fail(f"there is no Specialist {name} in namespace {kube.namespace}; see kubectl get specialists")
     except ApiError as error:
         fail(str(error))
-
-
-def _namespace(config: Any, kubeconfig: str | None) -> str:
-    try:
-        active = config.list_kube_config_contexts(config_file=kubeconfig)[1]
-    except config.ConfigException:
-        return "default"
-    return str(active["context"].get("namespace") or "default")
 
 
 def tree(specialist: dict[str, Any]) -> Iterator[Line]:

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from slmfleet.gateway.app import App
 from slmfleet.gateway.counters import BUCKET_NAMES, Counters, Latency
 from slmfleet.gateway.exchange import JSON, Exchange
+from slmfleet.gateway.seeing import Watch
 
 PREFIX = "slmfleet_gateway"
 TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
@@ -70,14 +71,18 @@ _PAGES = {
 class Metrics(Collector):
     """The counters as Prometheus metrics, made at the scrape. Labels are names from the table: bounded."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, watch: Watch | None = None) -> None:
         self._counters = counters
+        self._watch = watch
 
     def collect(self) -> Iterable[Metric]:
         yield from self._tiers()
         yield from self._arms()
         yield from self._shadow()
         yield from self._pools()
+        yield from self._decisions()
+        yield from self._limited()
+        yield from self._telemetry()
         yield from self._process()
 
     def _tiers(self) -> Iterable[Metric]:
@@ -99,12 +104,16 @@ class Metrics(Collector):
         results = CounterMetricFamily(
             f"{PREFIX}_arm_calls", "Calls by revision and what became of them.", labels=labels
         )
+        assigned = CounterMetricFamily(
+            f"{PREFIX}_arm_assigned", "Calls whose conversation is in a revision's arm.", labels=labels[:2]
+        )
         latency = HistogramMetricFamily(f"{PREFIX}_arm_latency_seconds", "Of a revision's tries.", labels=labels[:2])
         for (specialist, revision), arm in self._counters.arms.items():
-            for result in ("assigned", "served", "errors", "invalid", "low_confidence", "spilled"):
+            assigned.add_metric([specialist, revision], arm.assigned)
+            for result in ("served", "errors", "invalid", "low_confidence", "spilled"):
                 results.add_metric([specialist, revision, result], getattr(arm, result))
             latency.add_metric([specialist, revision], _buckets(arm.latency), arm.latency.seconds)
-        return [results, latency]
+        return [assigned, results, latency]
 
     def _shadow(self) -> Iterable[Metric]:
         labels = ["specialist", "revision", "result"]
@@ -126,6 +135,28 @@ class Metrics(Collector):
             arrivals.add_metric([name], pool.arrivals)
             spilled.add_metric([name], pool.spilled)
         return [in_flight, seconds, arrivals, spilled]
+
+    def _limited(self) -> Iterable[Metric]:
+        limited = CounterMetricFamily(f"{PREFIX}_rate_limited", "Calls over their key's limit.", labels=["limit"])
+        for what, count in self._counters.rate_limited.items():
+            limited.add_metric([what], count)
+        return [limited]
+
+    def _decisions(self) -> Iterable[Metric]:
+        decisions = CounterMetricFamily(f"{PREFIX}_decisions", "Chat calls by the rule that decided.", labels=["rule"])
+        for rule, count in list(self._counters.decisions.items()):
+            decisions.add_metric([rule], count)
+        return [decisions]
+
+    def _telemetry(self) -> Iterable[Metric]:
+        dropped = CounterMetricFamily(
+            f"{PREFIX}_telemetry_dropped", "Calls missing in the access log or in traces.", labels=["signal"]
+        )
+        if self._watch is not None and self._watch.access_log is not None:
+            dropped.add_metric(["access_log"], self._watch.access_log.queue.dropped)
+        if self._watch is not None and self._watch.exporter is not None:
+            dropped.add_metric(["traces"], self._watch.exporter.dropped)
+        return [dropped]
 
     def _process(self) -> Iterable[Metric]:
         counters, capture = self._counters, self._counters.capture
@@ -152,10 +183,10 @@ class Metrics(Collector):
         yield GaugeMetricFamily(f"{PREFIX}_table_version", "The table in use.", value=counters.table_version)
 
 
-def registry(counters: Counters) -> CollectorRegistry:
+def registry(counters: Counters, watch: Watch | None = None) -> CollectorRegistry:
     """A registry with the counters."""
     collectors = CollectorRegistry()
-    collectors.register(Metrics(counters))
+    collectors.register(Metrics(counters, watch))
     return collectors
 
 

@@ -18,7 +18,10 @@ from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.decide import NOBODY, Chosen, decide
 from slmfleet.gateway.exchange import JSON, Exchange
 from slmfleet.gateway.llm import Outcome
+from slmfleet.gateway.ratelimit import RateLimits
 from slmfleet.gateway.relay import SSE_FACTOR, Collect, end_to_end
+from slmfleet.gateway.rules import by_hand
+from slmfleet.gateway.seeing import Watch
 from slmfleet.gateway.specialist import Attempt, Specialists
 from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
 from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
@@ -42,8 +45,10 @@ class App:
     capture: Capture
     calls: Calls
     clock: Callable[[], float]
+    limits: RateLimits
     fingerprint: Fingerprint | None = None
     table: Table | None = None
+    watch: Watch | None = None
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
@@ -54,6 +59,8 @@ class App:
         finally:
             if exchange.status >= 500:
                 self.counters.client_errors += 1
+            if self.watch is not None:
+                self.watch.ended(exchange)
 
     def swap(self, table: Table) -> None:
         """Route by another table from the next call on."""
@@ -62,6 +69,7 @@ class App:
         reference = table.spec.classifier
         self.counters.classifier = reference.digest if reference is not None and table.classifier is not None else None
         self.capture.configure(table.spec.capture, table.spec.router)
+        self.limits.configure(table.spec.limits)
 
     async def _route(self, exchange: Exchange) -> None:
         http = exchange.request
@@ -72,13 +80,21 @@ class App:
         if table is None:
             raise errors.no_table()
         call = self.calls.begin(http, table)
+        if self.watch is not None:
+            self.watch.begun(exchange, call)
+        if self.limits.on and call.api is not None and (refusal := self.limits.refusal(http.lookup)):
+            self.counters.rate_limited[refusal.what] += 1
+            exchange.fail(refusal.error, refusal.headers)
+            return
         if http.method == b"GET" and path.startswith(MODELS) and table.by_name:
             await self._models(exchange, call)
             return
         if call.api != "chat.completions":
             await self._llm(exchange, call)
             return
-        chosen = decide(table, call.request, self.fingerprint) if table.by_name else NOBODY
+        ruled = by_hand(table, call.request, http.lookup) if table.rules else None
+        chosen = ruled or (decide(table, call.request, self.fingerprint) if table.by_name else NOBODY)
+        self.counters.decisions[chosen.rule] += 1
         call.note += _note(chosen)
         if chosen.route is None or call.request is None:
             self.counters.unowned_calls += 1
@@ -100,7 +116,7 @@ class App:
         if revision is not None:
             call.note.append(f"revision={safe(revision.name)}")
             attempt = await self.specialists.attempt(
-                call.table, route, revision, request, deadline=call.deadline, waits=True
+                call.table, route, revision, request, call.trace_headers(), deadline=call.deadline, waits=True
             )
             self._count_attempt(call, route, revision, attempt)
             if attempt.result == "served" and attempt.answer is not None:
@@ -142,6 +158,7 @@ class App:
         tier.input_tokens += answer.input_tokens
         tier.output_tokens += answer.output_tokens
         tier.latency.observe(self.clock() - call.started)
+        self._spent(call, answer.input_tokens + answer.output_tokens)
         if self._captures(call):
             self.capture.add(
                 call.logged(
@@ -183,6 +200,8 @@ class App:
         try:
             outcome = await llm.pass_on(self.client, exchange, call, keep, self.clock)
         except BaseException:
+            if self.watch is not None:
+                self.watch.asked_llm(call, None)
             if captures:  # the caller left: it must still be seen that the call was made
                 self._log_llm(call, 499, self.clock() - call.started, None, None, False, False)
             raise
@@ -257,6 +276,8 @@ class App:
     # --- counting ---
 
     def _count_attempt(self, call: Call, route: CompiledRoute, revision: Revision, attempt: Attempt) -> None:
+        if self.watch is not None:
+            self.watch.asked_specialist(call, revision, attempt)
         counter = self.counters.arm(route.spec.name, revision.name)
         if attempt.result == "spilled":
             counter.spilled += 1
@@ -290,6 +311,8 @@ class App:
         counter.served += 1
 
     def _count_llm(self, call: Call, outcome: Outcome) -> None:
+        if self.watch is not None:
+            self.watch.asked_llm(call, outcome)
         tier = self.counters.tiers["llm"]
         tier.calls += 1
         tier.input_tokens += outcome.input_tokens
@@ -297,6 +320,12 @@ class App:
         tier.latency.observe(self.clock() - call.started)
         if outcome.failed:
             tier.errors += 1
+        elif outcome.status < 300:
+            self._spent(call, outcome.input_tokens + outcome.output_tokens)
+
+    def _spent(self, call: Call, tokens: int) -> None:
+        if self.limits.on and call.api is not None:
+            self.limits.spent(call.http.lookup, tokens, len(call.http.body))
 
     # --- shadow ---
 

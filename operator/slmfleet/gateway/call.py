@@ -13,7 +13,9 @@ from slmfleet.gateway.deadline import patience_seconds
 from slmfleet.gateway.exchange import Request
 from slmfleet.gateway.headers import Header
 from slmfleet.gateway.records import ORIGIN_HEADERS, Logged, is_plain
+from slmfleet.gateway.seen import Try
 from slmfleet.gateway.table import Table
+from slmfleet.gateway.trace import TRACEPARENT, Trace
 
 ROUTE_HEADER = b"x-slmfleet-route"
 APIS = {
@@ -38,6 +40,8 @@ class Call:
     note: list[str] = field(default_factory=list)
     escalated_from: str | None = None
     escalation_reason: str | None = None
+    tries: list[Try] | None = None
+    trace: Trace | None = None
     _parsed: bool = False
     _request: dict[str, Any] | None = None
     _conversation: str = ""
@@ -63,6 +67,20 @@ class Call:
         """When the caller stops waiting for the answer's first byte (monotonic), if it says so."""
         patience = patience_seconds(self.http.lookup)
         return None if patience is None else self.started + patience
+
+    def tried(self, tried: Try) -> None:
+        """Note an upstream that was asked, where somebody watches."""
+        if self.tries is None:
+            return
+        if self.trace is not None:
+            tried.span_id = self.trace.child
+        self.tries.append(tried)
+
+    def trace_headers(self, *, own_span: bool = True) -> list[Header]:
+        """What an upstream hears of this call's trace, where it is traced."""
+        if self.trace is None:
+            return []
+        return [(TRACEPARENT, self.trace.onward(own_span=own_span))]
 
     def escalate(self, to: str, reason: str) -> None:
         """The next tier takes over; what it logs points back to what was logged so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -159,6 +160,8 @@ class Counters:
         self.tiers = {"specialist": TierCounter(), "generalist": TierCounter(), "llm": TierCounter()}
         self.capture = CaptureCounter()
         self.unowned_calls = 0
+        self.decisions: Counter[str] = Counter()
+        self.rate_limited = {"requests": 0, "tokens": 0}
         self.client_errors = 0
         self.table_version = 0
         self.table_problem: str | None = None

@@ -1,7 +1,7 @@
 """Who owns a call, cheapest question first: its model's name, its exact frame, the classifier; else nobody does.
 
-Nobody means the LLM. A call that asks for something a specialist cannot give (tools, several choices, images, …)
-stays with the LLM before anything is classified.
+Nobody means the LLM. Rules written by hand come before all of it (`rules`). A call that asks for something a specialist
+cannot give (tools, several choices, images, …) stays with the LLM before anything is classified.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from slmfleet.gateway.log import log
 from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
 
-Rule = Literal["explicit", "fingerprint", "classifier", "abstain", "unsupported", "unserved", "none"]
+Rule = Literal["hand", "explicit", "fingerprint", "classifier", "abstain", "unsupported", "unserved", "none"]
 
 _UNSUPPORTED = (
     "tools",
@@ -49,11 +49,11 @@ def decide(table: Table, request: dict[str, Any] | None, fingerprint: Fingerprin
     if reason is not None:
         return Chosen(None, "unsupported", detail=reason)
     if explicit is not None:
-        return _fitting(Chosen(explicit, "explicit"), request)
+        return fitting(Chosen(explicit, "explicit"), request)
     if fingerprint is not None and table.by_fingerprint:
         route = table.by_fingerprint.get(fingerprint(request))
         if route is not None:
-            return _fitting(Chosen(route, "fingerprint"), request)
+            return fitting(Chosen(route, "fingerprint"), request)
     return _classified(table, request)
 
 
@@ -85,10 +85,10 @@ def _classified(table: Table, request: dict[str, Any]) -> Chosen:
     route = table.by_cluster.get(decision.label)
     if route is None:
         return Chosen(None, "unserved", decision.score, decision.label)
-    return _fitting(Chosen(route, "classifier", decision.score), request)
+    return fitting(Chosen(route, "classifier", decision.score), request)
 
 
-def _fitting(chosen: Chosen, request: dict[str, Any]) -> Chosen:
+def fitting(chosen: Chosen, request: dict[str, Any]) -> Chosen:
     """A call that demands JSON is not for a specialist that answers otherwise."""
     wanted = request.get("response_format")
     kind = wanted.get("type") if isinstance(wanted, dict) else None

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from slmfleet.gateway import seen
 from slmfleet.gateway.arms import sampled
 from slmfleet.gateway.balance import Server, share_of
 from slmfleet.gateway.bodies import token_counts
@@ -23,6 +24,7 @@ from slmfleet.gateway.decide import Chosen
 from slmfleet.gateway.exchange import Exchange
 from slmfleet.gateway.llm import STREAM_FACTOR, explain, with_model
 from slmfleet.gateway.proving import Proving
+from slmfleet.gateway.ratelimit import RateLimits
 from slmfleet.gateway.relay import SSE_FACTOR
 from slmfleet.gateway.table import Llm
 from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
@@ -52,7 +54,7 @@ class Try:
 
 def takes(rule: Generalist | None, call: Call, chosen: Chosen) -> bool:
     """Whether the generalist may try a call that no specialist owns."""
-    if rule is None or call.request is None or chosen.rule == "explicit":
+    if rule is None or call.request is None or chosen.rule in ("explicit", "hand"):
         return False
     if chosen.rule == "unsupported" and not (rule.tools and chosen.detail in _WITH_TOOLS):
         return False
@@ -78,6 +80,7 @@ class Generalists:
     counters: Counters
     capture: Capture
     clock: Callable[[], float]
+    limits: RateLimits
     processes: int = 1
     _server: Server | None = field(default=None)
 
@@ -87,9 +90,14 @@ class Generalists:
         try:
             found = await self.attempt(exchange, call, self.capture.body_limit * SSE_FACTOR if captures else 0)
         except BaseException:
+            left = Try("error", "", 499, self.clock() - begun)
+            call.tried(_seen(call, left, "cancelled", begun))
             if captures:  # the caller left: it must still be seen that the call was made
-                self._log(call, Try("error", "", 499, self.clock() - begun))
+                self._log(call, left)
             raise
+        if found.result != "spilled":
+            failed = found.result if found.result != "served" else str(found.status) if found.status != 200 else None
+            call.tried(_seen(call, found, failed, begun))
         tier = self.counters.tiers["generalist"]
         if found.result == "spilled":
             call.note.append(f"generalist={found.reason}")
@@ -97,6 +105,8 @@ class Generalists:
         if found.result == "served":
             tier.calls += 1
             tier.latency.observe(self.clock() - call.started)
+            if self.limits.on:
+                self.limits.spent(call.http.lookup, found.input_tokens + found.output_tokens, len(call.http.body))
         tier.errors += found.result != "served" or found.status != 200
         tier.input_tokens += found.input_tokens
         tier.output_tokens += found.output_tokens
@@ -207,7 +217,28 @@ def request_bytes(generalist: Llm, call: Call) -> bytes:
         b"POST %b%b HTTP/1.1\r\nhost: %b\r\n" % (generalist.base, call.http.path[3:], generalist.origin.host_header),
         b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body),
     ]
-    parts += [b"%b: %b\r\n" % (name, call.http.lookup[name]) for name in _PASSED_ON if name in call.http.lookup]
+    passed = {name: call.http.lookup[name] for name in _PASSED_ON if name in call.http.lookup}
+    passed.update(call.trace_headers())
+    parts += [b"%b: %b\r\n" % header for header in passed.items()]
     if generalist.authorization is not None:
         parts.append(b"authorization: %b\r\n" % generalist.authorization)
     return b"".join([*parts, b"\r\n", body])
+
+
+def _seen(call: Call, found: Try, error: str | None, begun: float) -> seen.Try:
+    """The try as spans and the access log tell of it."""
+    generalist = call.table.generalist
+    assert generalist is not None
+    return seen.Try(
+        tier="generalist",
+        time=call.time + begun - call.started,
+        seconds=found.latency_seconds,
+        provider="openai",
+        model=generalist.spec.model or "",
+        error=error,
+        status=found.status,
+        input_tokens=found.input_tokens,
+        output_tokens=found.output_tokens,
+        address=generalist.origin.host,
+        port=generalist.origin.port,
+    )

@@ -20,6 +20,7 @@ from slmfleet.gateway.errors import ApiError
 from slmfleet.gateway.exchange import Exchange
 from slmfleet.gateway.relay import Relay, end_to_end
 from slmfleet.gateway.table import Llm
+from slmfleet.gateway.trace import TRACEPARENT
 from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
 
 CONNECT_SECONDS = 5.0
@@ -33,7 +34,8 @@ _ENDS_WITH_DONE = ("chat.completions", "completions")
 
 
 class Outcome(NamedTuple):
-    """How the LLM answered. `response` is what was kept for the log; `error` is ours, if the answer is."""
+    """How the LLM answered. `response` is what was kept for the log; `error` is ours, if the answer is; `tail` is the
+    readable end of its body."""
 
     status: int
     latency_seconds: float
@@ -44,6 +46,7 @@ class Outcome(NamedTuple):
     input_tokens: int
     output_tokens: int
     error: ApiError | None = None
+    tail: bytes = b""
 
     @property
     def failed(self) -> bool:
@@ -67,7 +70,8 @@ async def pass_on(client: Client, exchange: Exchange, call: Call, keep: int, clo
         failure = explain(error, str(llm.origin), exchange.started, client.max_connections)
         exchange.fail(failure, [call.route_header("llm")])
         return Outcome(failure.status, clock() - begun, failure.body(), None, False, False, 0, 0, failure)
-    inputs, outputs = token_counts(_readable_tail(relay))
+    tail = _readable_tail(relay)
+    inputs, outputs = token_counts(tail)
     return Outcome(
         relay.status,
         clock() - begun,
@@ -77,6 +81,7 @@ async def pass_on(client: Client, exchange: Exchange, call: Call, keep: int, clo
         relay.cut,
         inputs,
         outputs,
+        tail=tail,
     )
 
 
@@ -88,6 +93,9 @@ def request_bytes(llm: Llm, call: Call) -> bytes:
         body = with_model(body, call.request, llm.spec.model)
     parts = [b"%b %b%b HTTP/1.1\r\nhost: %b\r\n" % (http.method, llm.base, http.target[3:], llm.origin.host_header)]
     kept = end_to_end(http.headers, _OURS if llm.authorization is None else _OURS_WITH_KEY)
+    if call.trace is not None:
+        kept = [header for header in kept if header[0].lower() != TRACEPARENT]
+        kept += call.trace_headers(own_span=call.api is not None)
     parts += [b"%b: %b\r\n" % header for header in kept]
     if llm.authorization is not None:
         parts.append(b"authorization: %b\r\n" % llm.authorization)

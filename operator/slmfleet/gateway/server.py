@@ -16,9 +16,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from slmfleet.gateway.accesslog import AccessLog
 from slmfleet.gateway.admin import Admin, registry
 from slmfleet.gateway.app import App
 from slmfleet.gateway.call import Calls
@@ -28,7 +29,10 @@ from slmfleet.gateway.exchange import Limits
 from slmfleet.gateway.expiry import keep_expiring
 from slmfleet.gateway.generalist import Generalists
 from slmfleet.gateway.log import log
+from slmfleet.gateway.otlp import Collector, Exporter
 from slmfleet.gateway.protocol import Connection, Handler, Server
+from slmfleet.gateway.ratelimit import RateLimits
+from slmfleet.gateway.seeing import Watch
 from slmfleet.gateway.shadow import Shadow
 from slmfleet.gateway.specialist import Specialists
 from slmfleet.gateway.table import Fingerprint, LoadClassifier
@@ -40,6 +44,15 @@ SWEEP_SECONDS = 5.0
 QUIET_SECONDS = 0.5
 FLUSH_SECONDS = 5.0
 BACKLOG = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Seeing:
+    """What is told of calls beside the metrics; all off unless asked for."""
+
+    access_log_percent: float = 0.0
+    collector: Collector | None = None
+    trace_percent: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     tls: tuple[Path, Path] | None = None  # certificate chain and key of the public port
     processes: int = 1  # that share the public port, each pool's bound on calls in flight, the log's buffer
+    seeing: Seeing = field(default_factory=Seeing)
 
 
 class Gateway:
@@ -69,31 +83,38 @@ class Gateway:
         self.options = options
         self.counters = Counters(instance, time.monotonic)
         self.client = Client(loop)
+        origin_key = options.origin_key or secrets.token_bytes(32)
+        self.watch = _watch(options.seeing, origin_key, instance)
         specialists = Specialists(
             self.client, self.counters, time.monotonic, random.Random(), processes=options.processes
         )
         self.capture = Capture(
             options.store,
             instance,
-            options.origin_key or secrets.token_bytes(32),
+            origin_key,
             options.capture_buffer_bytes,
             self.counters.capture,
             processes=options.processes,
         )
+        limits = RateLimits(time.monotonic)
         self.app = App(
             client=self.client,
             counters=self.counters,
             specialists=specialists,
-            generalists=Generalists(self.client, self.counters, self.capture, time.monotonic, options.processes),
+            generalists=Generalists(
+                self.client, self.counters, self.capture, time.monotonic, limits, options.processes
+            ),
             shadows=Shadow(specialists, self.counters),
             capture=self.capture,
             calls=Calls(instance, time.monotonic, time.time),
             clock=time.monotonic,
+            limits=limits,
             fingerprint=fingerprint,
+            watch=self.watch,
         )
         self.watcher = Watcher(options.table, options.store, load, self.app.swap, self._table_problem)
         self.public = Server(self.app, options.limits, loop)
-        admin: Handler = Admin(self.app, lambda: self.public.draining, registry(self.counters))
+        admin: Handler = Admin(self.app, lambda: self.public.draining, registry(self.counters, self.watch))
         self.admin = Server(admin, options.limits, loop)
         self._certificate = Certificate(*options.tls) if options.tls else None
         self._listeners: list[asyncio.Server] = []
@@ -103,6 +124,8 @@ class Gateway:
         """Listen and follow the table. A table that is there already is in use when this returns."""
         await self.watcher.look()
         self.app.shadows.start()
+        if self.watch is not None:
+            self.watch.start()
         self._listeners = [
             await listen(self.public, self.options.listen, self._certificate, shared=self.options.processes > 1),
             await listen(self.admin, self.options.admin),
@@ -144,6 +167,8 @@ class Gateway:
         self.admin.close()
         self.client.close()
         await asyncio.to_thread(self.capture.close, FLUSH_SECONDS)
+        if self.watch is not None:
+            await asyncio.to_thread(self.watch.close, FLUSH_SECONDS)
         capture = self.counters.capture
         log("info", "Stopped", calls_cut=cut, records=capture.records, records_dropped=capture.dropped)
 
@@ -160,6 +185,23 @@ class Gateway:
 
     def _table_problem(self, problem: str | None) -> None:
         self.counters.table_problem = problem
+
+
+def _watch(seeing: Seeing, origin_key: bytes, instance: str) -> Watch | None:
+    """None where nobody looks: then calls pay for nothing."""
+    if not seeing.access_log_percent and seeing.collector is None:
+        return None
+    collector = seeing.collector
+    if collector is not None:
+        collector = replace(collector, resource={**collector.resource, "service.instance.id": instance})
+    return Watch(
+        time.monotonic,
+        time.time,
+        origin_key,
+        access_log=AccessLog(seeing.access_log_percent, random.Random()) if seeing.access_log_percent else None,
+        exporter=Exporter(collector) if collector is not None else None,
+        trace_percent=seeing.trace_percent,
+    )
 
 
 async def serve(

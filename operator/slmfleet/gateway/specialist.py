@@ -6,7 +6,7 @@ Never raises for a failure of the specialist: that is a value, and the caller of
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from slmfleet.gateway.relay import Collect
 from slmfleet.gateway.render import plain_messages
 from slmfleet.gateway.slots import Slots
 from slmfleet.gateway.table import CompiledPool, CompiledRoute, Table
-from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
+from slmfleet.gateway.upstream import Client, Header, Timeouts, UpstreamError
 from slmfleet.wire.routes import Revision
 
 CONNECT_SECONDS = 1.0
@@ -64,13 +64,15 @@ class Specialists:
         route: CompiledRoute,
         revision: Revision,
         request: dict[str, Any],
+        headers: Sequence[Header] = (),
         *,
         deadline: float | None = None,
         waits: bool = False,
     ) -> Attempt:
         """One try, within the route's timeout and half of what is left of the caller's patience.
 
-        `deadline`: when the caller gives up, on this object's clock. `waits`: for a slot, where the pool has a queue.
+        `headers`: what the server gets beside its own. `deadline`: when the caller gives up, on this object's clock.
+        `waits`: for a slot, where the pool has a queue.
         """
         pool = table.pools[revision.pool]
         counter = self._counters.pool(revision.pool)
@@ -82,7 +84,7 @@ class Specialists:
             counter.spilled += 1
             return Attempt("spilled", server)
         try:
-            payload = _payload(server, pool, route, revision, request)
+            payload = _payload(server, pool, route, revision, request, headers)
         except Exception as error:  # a template may raise for messages it does not like
             return Attempt("error", f"chat template: {type(error).__name__}")
         seconds = of_a_try(route.spec.timeout_seconds, deadline, self._clock())
@@ -179,7 +181,12 @@ def token_limit(route: CompiledRoute, request: dict[str, Any]) -> int:
 
 
 def _payload(
-    server: Server, pool: CompiledPool, route: CompiledRoute, revision: Revision, request: dict[str, Any]
+    server: Server,
+    pool: CompiledPool,
+    route: CompiledRoute,
+    revision: Revision,
+    request: dict[str, Any],
+    headers: Sequence[Header],
 ) -> bytes:
     sampling: dict[str, Any] = {
         "lora_name": revision.adapter,
@@ -202,9 +209,9 @@ def _payload(
     body = orjson.dumps(content)
     head = (
         f"POST /v2/models/{pool.spec.model}/generate HTTP/1.1\r\nhost: {server.origin.host_header.decode()}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
     )
-    return head.encode() + body
+    return head.encode() + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n" + body
 
 
 def _answer(content: dict[str, Any], route: CompiledRoute) -> Answer | None:

@@ -16,10 +16,11 @@ from pydantic import ValidationError
 
 from slmfleet.gateway.balance import Placement, Server
 from slmfleet.gateway.checks import Check, compile_check
+from slmfleet.gateway.match import Match, compile_match
 from slmfleet.gateway.render import Render, compile_template
 from slmfleet.gateway.upstream import Origin, parse_url
 from slmfleet.store.segments import parse_recipients
-from slmfleet.wire.routes import ClassifierRef, Pool, RouteTable, SpecialistRoute, Upstream
+from slmfleet.wire.routes import ClassifierRef, Pool, RouteTable, Rule, SpecialistRoute, Upstream
 
 
 class TableError(Exception):
@@ -41,6 +42,8 @@ class Decision(Protocol):
     def runner_up(self) -> str | None: ...
     @property
     def threshold(self) -> float: ...
+    @property
+    def rule(self) -> str: ...
 
 
 class Classifier(Protocol):
@@ -94,6 +97,7 @@ class Table:
     generalist: Llm | None = None
     classifier: Classifier | None = None
     classifier_problem: str | None = None
+    rules: tuple[Match, ...] = ()
 
 
 def parse(data: bytes) -> RouteTable:
@@ -132,6 +136,7 @@ def compile_table(
         conversation_header=spec.conversation_header.lower().encode(),
         classifier=classifier,
         classifier_problem=problem,
+        rules=tuple(_rule(index, rule) for index, rule in enumerate(spec.rules)),
     )
 
 
@@ -170,6 +175,13 @@ def _route(index: int, route: SpecialistRoute, pools: Mapping[str, CompiledPool]
         return CompiledRoute(route, compile_check(route.output))
     except ValueError as error:
         raise TableError(f"specialists.{index}.output.json_schema", str(error)) from error
+
+
+def _rule(index: int, rule: Rule) -> Match:
+    try:
+        return compile_match(rule)
+    except ValueError as error:
+        raise TableError(f"rules.{index}", str(error)) from error
 
 
 def _upstream(field: str, spec: Upstream) -> Llm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slmfleet.api.router import Gateway
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import RouterObject
 from slmfleet.plan.names import labels, object_name, owner_reference
@@ -61,7 +62,7 @@ def _deployment(config: Config, router: RouterObject) -> Object:
     container = {
         "name": "gateway", "image": config.images.slmfleet,
         "args": ["gateway", "--table", TABLE_FILE, "--listen", f"0.0.0.0:{PORT}", "--admin", f"0.0.0.0:{ADMIN}",
-                 "--store", config.store_mount, "--origin-key-file", "/keys/origin"],
+                 "--store", config.store_mount, "--origin-key-file", "/keys/origin", *_seeing(spec.gateway)],
         "ports": [{"name": "http", "containerPort": PORT}, {"name": "admin", "containerPort": ADMIN}],
         "resources": resources(spec.gateway.resources),
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": ADMIN}, "periodSeconds": 2},
@@ -89,6 +90,12 @@ def _deployment(config: Config, router: RouterObject) -> Object:
                  "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
                  "template": {"metadata": {"labels": marks}, "spec": pod}},
     }
+
+
+def _seeing(gateway: Gateway) -> list[str]:
+    """Off unless asked for."""
+    log = ["--access-log-percent", f"{gateway.access_log_percent:g}"] if gateway.access_log_percent else []
+    return log + (["--otlp-endpoint", gateway.otlp_endpoint] if gateway.otlp_endpoint else [])
 
 
 def _watcher(config: Config, router: str) -> Object:

@@ -108,6 +108,38 @@ class ClassifierRef(Strict):
     path: str = Field(description="Path of the file, relative to the gateway's --store.")
 
 
+class HeaderMatch(Strict):
+    """A header of the call with exactly this value."""
+
+    name: str = Field(min_length=1, description="In any case.")
+    value: str
+
+
+class RuleMatch(Strict):
+    """What a call must be for a rule: everything that is given must hold."""
+
+    model: str | None = Field(None, description="The call's `model`, exactly.")
+    model_prefix: str | None = Field(None, description="What the call's `model` begins with.")
+    headers: list[HeaderMatch] = Field(default_factory=list)
+    system_contains: str | None = Field(None, description="Part of the system or developer messages, exactly.")
+
+
+class Rule(Strict):
+    """A route written by hand. The first rule that matches wins, over everything learned and over explicit names."""
+
+    name: str = Field(min_length=1)
+    match: RuleMatch
+    tier: Literal["llm", "specialist"] = Field(description="Where such calls go.")
+    specialist: str | None = Field(None, description="Which one, for the tier `specialist`.")
+
+
+class Limits(Strict):
+    """What one API key may send in a minute; each gateway process counts for itself. Absent: no limit."""
+
+    requests_per_minute: int | None = Field(None, ge=1)
+    tokens_per_minute: int | None = Field(None, ge=1, description="Input and output together.")
+
+
 class Capture(Strict):
     """How calls are logged (S1)."""
 
@@ -137,4 +169,6 @@ class RouteTable(Strict):
     capture: Capture = Capture(enabled=False)
     pools: list[Pool] = Field(default_factory=list)
     specialists: list[SpecialistRoute] = Field(default_factory=list)
+    rules: list[Rule] = Field(default_factory=list)
+    limits: Limits | None = None
     conversation_header: str = "x-conversation-id"

@@ -181,6 +181,7 @@ class FakeDecision:
     score: float = 0.9
     runner_up: str | None = "other"
     threshold: float = 0.8
+    rule: str = "classifier"
 
 
 class FakeClassifier:
@@ -188,7 +189,7 @@ class FakeClassifier:
 
     def classify(self, request: dict[str, Any]) -> FakeDecision:
         text = str(request["messages"][-1]["content"])
-        return FakeDecision("intents") if "music" in text else FakeDecision(None, 0.1)
+        return FakeDecision("intents") if "music" in text else FakeDecision(None, 0.1, rule="abstain: low score")
 
 
 def classifier_from(path: Path, digest: str) -> FakeClassifier:

@@ -32,7 +32,12 @@ CONFIG = Config.model_validate({
     "trainer": {"volumes": [{"claimName": "env-train", "mountPath": "/opt/slmfleet/env"}]},
     "pool": {"python": "/opt/serve/bin/python", "volumes": [{"claimName": "env-serve", "mountPath": "/opt/serve"}]},
 })  # fmt: skip
-ROUTER = router(llm={"url": "https://llm.example/v1", "apiKeySecretRef": {"name": "llm", "key": "key"}})
+ROUTER = router(
+    llm={"url": "https://llm.example/v1", "apiKeySecretRef": {"name": "llm", "key": "key"}},
+    rules=[{"name": "audit", "match": {"headers": [{"name": "X-Team", "value": "audit"}]}, "tier": "llm"},
+           {"name": "voice", "match": {"modelPrefix": "voice-", "systemContains": "assistant"}, "tier": "specialist",
+            "specialist": "intents"}],
+    limits={"requestsPerMinute": 600})  # fmt: skip
 BASE = base(pool={"maxReplicas": 2, "resources": {"cpu": "2", "memory": "4Gi", "gpus": 1}, "overlay": {
     "env": [{"name": "HF_HUB_OFFLINE", "value": "1"}], "nodeSelector": {"disk": "fast"},
     "volumes": [{"claimName": "hub", "mountPath": "/data/hub"}]}})  # fmt: skip

@@ -98,3 +98,11 @@ def test_the_gateway_of_a_router_without_a_key_passes_the_callers_on() -> None:
     table = RouteTable(router="demo/agents", llm=Upstream(url="https://llm.example/v1"))
     made: Object = objects(CONFIG, router(), table)[2]
     assert "llm" not in {v.get("secret", {}).get("secretName") for v in made["spec"]["template"]["spec"]["volumes"]}
+
+
+def test_a_gateway_is_seen_as_its_router_asks() -> None:
+    table = RouteTable(router="demo/agents", llm=Upstream(url="https://llm.example/v1"))
+    seen = router(gateway={"accessLogPercent": 2.5, "otlpEndpoint": "http://collector:4318"})
+    made: Object = objects(CONFIG, seen, table)[2]
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert container["args"][-4:] == ["--access-log-percent", "2.5", "--otlp-endpoint", "http://collector:4318"]
