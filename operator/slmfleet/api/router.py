@@ -115,6 +115,7 @@ class Gateway(Model):
     """The gateway's pods."""
 
     replicas: int = Field(1, ge=1, le=100, description="Pods.")
+    workers: int = Field(1, ge=1, le=64, description="Processes of one pod; at most one per core.")
     resources: Resources = Field(
         default_factory=lambda: Resources(cpu="500m", memory="512Mi"), description="Of one pod."
     )

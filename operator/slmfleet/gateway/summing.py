@@ -19,6 +19,9 @@ from slmfleet.wire.signals import GatewaySignals
 # The log's: an age, and settings that are each worker's own.
 _NO_AMOUNTS = frozenset(("unacknowledged_seconds", "segment_records", "segment_seconds"))
 
+_LEVELS = frozenset(("segment_records", "segment_seconds", "unacknowledged_seconds"))  # of each worker, not amounts
+_CAPTURE_COUNTS = frozenset(("records", "dropped", "segments", "expired_segments"))
+
 
 def sum_signals(instance: str, uptime_seconds: float, alive: list[Any], gone: list[Any]) -> GatewaySignals:
     """The signals of one gateway from its workers' (parsed JSON each), those of dead workers apart.
@@ -28,6 +31,8 @@ def sum_signals(instance: str, uptime_seconds: float, alive: list[Any], gone: li
     total: Any = {}
     for signals in [*alive, *map(_without_gauges, gone)]:
         total = _added(total, signals)
+    for name in _LEVELS if alive else ():
+        total["capture"][name] = max(signals["capture"].get(name, 0) for signals in alive)
     versions = [signals["table_version"] for signals in alive]
     classifiers = {signals["classifier"] for signals in alive}
     own = {

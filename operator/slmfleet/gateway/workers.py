@@ -20,6 +20,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -109,16 +110,24 @@ class Supervisor:
         short_lives = 0
         while True:
             begun = time.monotonic()
-            worker = self._workers[number] = await self._start(options, folder / str(number))
-            code = await worker.process.wait()
-            del self._workers[number]
-            self._remember(worker)
+            ended = await self._live(number, options, folder / str(number))
             if self._draining:
                 return
             short_lives = short_lives + 1 if time.monotonic() - begun < SHORT_LIFE_SECONDS else 0
             wait = min(RESTART_SECONDS * 2**short_lives, RESTART_SECONDS_MAX) if short_lives else 0.0
-            log("error", "WorkerDied", worker=number, pid=worker.process.pid, code=code, restart_seconds=wait)
+            log("error", "WorkerDied", worker=number, **ended, restart_seconds=wait)
             await asyncio.sleep(wait)
+
+    async def _live(self, number: int, options: Options, admin: Path) -> dict[str, Any]:
+        """One life of a worker, and how it ended."""
+        try:
+            worker = self._workers[number] = await self._start(options, admin)
+        except OSError as error:
+            return {"reason": f"it cannot be started: {error.strerror}"}
+        code = await worker.process.wait()
+        del self._workers[number]
+        self._remember(worker)
+        return {"pid": worker.process.pid, "code": code}
 
     async def _start(self, options: Options, admin: Path) -> Worker:
         with contextlib.suppress(FileNotFoundError):

@@ -62,7 +62,9 @@ def _deployment(config: Config, router: RouterObject) -> Object:
     container = {
         "name": "gateway", "image": config.images.slmfleet,
         "args": ["gateway", "--table", TABLE_FILE, "--listen", f"0.0.0.0:{PORT}", "--admin", f"0.0.0.0:{ADMIN}",
-                 "--store", config.store_mount, "--origin-key-file", "/keys/origin", *_seeing(spec.gateway)],
+                 "--store", config.store_mount, "--origin-key-file", "/keys/origin",
+                 *(("--workers", str(spec.gateway.workers)) if spec.gateway.workers > 1 else ()),
+                 *_seeing(spec.gateway)],
         "ports": [{"name": "http", "containerPort": PORT}, {"name": "admin", "containerPort": ADMIN}],
         "resources": resources(spec.gateway.resources),
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": ADMIN}, "periodSeconds": 2},

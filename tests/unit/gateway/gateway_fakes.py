@@ -279,7 +279,7 @@ class Rig:
     async def raw(self, data: bytes, *, admin: bool = False) -> Answer:
         caller = await self.connect(admin=admin)
         caller.send(data)
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             answer = await caller.answer()
         caller.close()
         return answer

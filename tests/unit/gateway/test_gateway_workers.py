@@ -221,6 +221,19 @@ def test_signals_of_workers_are_one_gateways() -> None:
     assert sum_signals("g", 1.0, [], []).tiers == {}
 
 
+def test_what_is_a_setting_of_every_worker_is_not_summed() -> None:
+    told = [orjson.loads(counted(n).signals().model_dump_json()) for n in (2, 3)]
+    for signals, age in zip(told, (1.5, 0.5), strict=True):
+        signals["capture"] |= {
+            "records": 10, "unacknowledged": 4, "unacknowledged_seconds": age, "segment_seconds": 5, "buffer_bytes": 64,
+        }  # fmt: skip
+    both = sum_signals("g", 7.0, told, []).capture
+    assert (both.records, both.unacknowledged, both.unacknowledged_seconds) == (20, 8, 1.5)
+    assert (both.segment_seconds, both.buffer_bytes) == (5, 128)
+    after = sum_signals("g", 7.0, told[:1], told[1:]).capture
+    assert (after.records, after.unacknowledged, after.segment_seconds, after.buffer_bytes) == (20, 4, 5, 64)
+
+
 def test_the_log_of_several_workers_is_one_log() -> None:
     """Amounts are summed; an age is the oldest's and a window is every worker's. The dead hold and wait for nothing."""
     told = [orjson.loads(counted(n).signals().model_dump_json()) for n in (2, 3)]

@@ -319,6 +319,13 @@ def test_a_generalist_is_in_the_table_with_its_rule_and_its_key_in_the_pod() -> 
     assert "generalist" not in table_of(planned(router()))[0]
 
 
+@pytest.mark.parametrize(("workers", "words"), [(1, []), (4, ["--workers", "4"])])
+def test_a_pod_may_run_many_workers(workers: int, words: list[str]) -> None:
+    plan = planned(router(gateway={"workers": workers}))
+    arguments = plan.apply[2]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert arguments[arguments.index("/keys/origin") + 1 :] == words
+
+
 def test_a_generalists_calls_and_savings_are_counted() -> None:
     counted = tiers("g-1", 25, 50)
     counted.tiers["generalist"] = TierSignals(calls=25, input_tokens=2_000_000)
