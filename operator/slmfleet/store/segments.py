@@ -257,6 +257,8 @@ def _unwrap(wrap: dict[str, Any], identities: Sequence[Any]) -> bytes:
         wrapped = base64.b64decode(wrap["key"], validate=True)
     except (KeyError, TypeError, ValueError) as error:
         raise SegmentError("Corrupt", "its wrapped key is not base64") from error
+    if base64.b64encode(wrapped).decode() != wrap["key"]:  # bits that decoding drops, before the padding
+        raise SegmentError("Corrupt", "its wrapped key is not the base64 of anything")
     try:
         key = bytes(pyrage.decrypt(wrapped, identities))
     except Exception as error:
