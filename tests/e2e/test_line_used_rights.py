@@ -18,9 +18,6 @@ Right = tuple[str, str, str]  # API group, resource (with its subresource), verb
 RARE = {
     ("ray.io", "rayjobs", "*"): "KubeRay is not installed here; tests/kube/test_rayjob.py uses them",
     ("batch", "jobs", "delete"): "a job that nobody needs any more, or a failed one that is tried again",
-    ("", "pods", "watch"): "pods are read when a job or a pool has failed",
-    ("slmfleet.dev", "basemodels", "patch"): "the catalogue is created; a new version of it is patched",
-    ("coordination.k8s.io", "leases", "delete"): "the hook finds the lease only where the operator was killed",
 }
 
 
@@ -34,10 +31,10 @@ def test_every_right_was_used_and_none_was_missed(line: demo.Run) -> None:
     roles = [*line.cluster.list("roles.rbac.authorization.k8s.io", "app.kubernetes.io/name=slmfleet"), *hooks]
     rules = {role["metadata"]["name"]: role["rules"] for role in roles if role and role["kind"] == "Role"}
     assert sorted(rules) == ["slmfleet-gateway", "slmfleet-operator", "slmfleet-uninstall"]
-    for account, granted in rules.items():
-        used = _used(entries, f"system:serviceaccount:{line.cluster.namespace}:{account}")
-        idle = {right for right in _rights(granted) - used if not _is_rare(right)}
-        assert idle == set(), f"{account} never used these; take them away, or say above what they are for"
+    user = f"system:serviceaccount:{line.cluster.namespace}:"
+    idle = {account: {right for right in _rights(granted) - _used(entries, user + account) if not _is_rare(right)}
+            for account, granted in rules.items()}
+    assert idle == {account: set() for account in rules}, "never used: take them away, or say above what they are for"
 
 
 def _audit_log(line: demo.Run) -> list[dict[str, Any]]:

@@ -159,7 +159,8 @@ def installed(server: Api) -> str:
 # Account, verb, group, resource, name, and whether it may.
 RIGHTS = [
     ("operator", "watch", "slmfleet.dev", "specialists", "", True),
-    ("operator", "patch", "slmfleet.dev", "specialists/status", "", True),
+    ("operator", "update", "slmfleet.dev", "specialists/status", "", True),
+    ("operator", "patch", "slmfleet.dev", "specialists/status", "", False),
     ("operator", "create", "slmfleet.dev", "taskclusters", "", True),
     ("operator", "create", "slmfleet.dev", "specialists", "", False),
     ("operator", "patch", "slmfleet.dev", "specialists", "", False),
@@ -181,6 +182,7 @@ RIGHTS = [
     ("operator", "update", "coordination.k8s.io", "leases", "slmfleet-operator", True),
     ("operator", "update", "coordination.k8s.io", "leases", "another", False),
     ("gateway", "watch", "", "configmaps", "agents-routes", True),
+    ("gateway", "list", "", "configmaps", "", False),
     ("gateway", "patch", "", "configmaps", "agents-routes", False),
     ("gateway", "get", "", "secrets", "", False),
     ("gateway", "list", "", "pods", "", False),
@@ -207,17 +209,20 @@ def test_each_account_may_what_it_needs(
 
 
 def test_gateways_watch_only_the_named_route_tables(server: Api) -> None:
-    """List and watch with a resource name work with the field selector metadata.name, and only with it."""
+    """A watch with a resource name works with the field selector metadata.name, and only with it."""
     server.namespace("chart-tables")
     for each in render("chart-tables", gateway={"routeTables": ["agents-routes"]}):
         if each["kind"] in ("ServiceAccount", "Role", "RoleBinding"):
             server.apply(each)
+    server.apply({"apiVersion": "v1", "kind": "ConfigMap",
+                  "metadata": {"name": "agents-routes", "namespace": "chart-tables"}})  # fmt: skip
     gateway = server.as_user("system:serviceaccount:chart-tables:slmfleet-gateway")
-    path = "/api/v1/namespaces/chart-tables/configmaps"
-    assert gateway.get(path, fieldSelector="metadata.name=agents-routes")["items"] == []
+    path, watch = "/api/v1/namespaces/chart-tables/configmaps", {"watch": "true", "timeoutSeconds": "1"}
+    seen = gateway.get(path, **watch, fieldSelector="metadata.name=agents-routes")
+    assert (seen["type"], seen["object"]["metadata"]["name"]) == ("ADDED", "agents-routes")
     for refused in ({}, {"fieldSelector": "metadata.name=slmfleet-config"}):
         with pytest.raises(Refused, match="Forbidden"):
-            gateway.get(path, **refused)
+            gateway.get(path, **watch, **refused)
 
 
 def test_no_role_has_a_wildcard() -> None:
