@@ -22,13 +22,19 @@ Labels = tuple[tuple[str, str | int], ...]
 
 
 class Series:
-    """One histogram: counts by bucket (a value belongs to the first bound that it does not exceed) and their sum."""
+    """One series: counts by bucket (a value belongs to the first bound that it does not exceed) and their sum."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+
+    def record(self, value: float) -> None:
+        """Add one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
 class Histogram:
@@ -41,35 +47,38 @@ class Histogram:
         self.bounds = bounds
         self._series: dict[Labels, Series] = {}
 
-    def record(self, value: float, labels: Labels) -> None:
-        """Add one value."""
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = Series(self.bounds)
-        series.counts[bisect_left(self.bounds, value)] += 1
-        series.total += value
+    def series(self, labels: Labels) -> Series:
+        """The series of these labels, made when it is asked for first."""
+        found = self._series.get(labels)
+        if found is None:
+            found = self._series[labels] = Series(self.bounds)
+        return found
 
     def points(self) -> Iterator[tuple[Labels, list[int], float]]:
-        """Labels, counts and sum of each series; from any thread."""
+        """Labels, counts and sum of each series with a value; from any thread."""
         for labels, series in list(self._series.items()):
-            yield labels, list(series.counts), series.total
+            counts = list(series.counts)
+            if any(counts):
+                yield labels, counts, series.total
 
 
 class Instruments:
     """The three histograms of a gateway: it is the client of its upstreams, and a model server to its callers."""
 
     def __init__(self) -> None:
-        self.operation = Histogram(
-            "gen_ai.client.operation.duration", "s", "GenAI operation duration.", SECONDS
-        )
+        self.operation = Histogram("gen_ai.client.operation.duration", "s", "GenAI operation duration.", SECONDS)
         self.tokens = Histogram(
             "gen_ai.client.token.usage", "{token}", "Number of input and output tokens used.", TOKENS
         )
         self.request = Histogram(
-            "gen_ai.server.request.duration", "s",
-            "Generative AI server request duration such as time-to-last byte or last output token.", SECONDS,
-        )  # fmt: skip
+            "gen_ai.server.request.duration",
+            "s",
+            "Generative AI server request duration such as time-to-last byte or last output token.",
+            SECONDS,
+        )
         self._models: set[str] = set()
+        self._asked: dict[tuple[object, ...], tuple[Series, Series, Series]] = {}
+        self._answered: dict[tuple[object, ...], Series] = {}
 
     @property
     def all(self) -> tuple[Histogram, ...]:
@@ -81,27 +90,36 @@ class Instruments:
         if operation is None:
             return
         for tried in seen.tries:
-            self._tried(operation, tried)
-        labels = self._labels(operation, OURSELVES, seen.model, str(seen.status) if seen.status >= 400 else None)
-        self.request.record(seen.seconds, labels)
+            self._record_try(operation, tried)
+        key = (operation, self._bounded(seen.model), seen.status)
+        series = self._answered.get(key)
+        if series is None:
+            error = str(seen.status) if seen.status >= 400 else None
+            series = self._answered[key] = self.request.series(_labels(operation, OURSELVES, key[1], error))
+        series.record(seen.seconds)
 
-    def _tried(self, operation: str, tried: Try) -> None:
+    def _record_try(self, operation: str, tried: Try) -> None:
+        model = self._bounded(tried.model)
+        key = (operation, tried.provider, model, tried.error, tried.address, tried.port)
+        known = self._asked.get(key)
+        if known is None:
+            known = self._asked[key] = self._series_of(operation, tried, model)
+        duration, inputs, outputs = known
+        duration.record(tried.seconds)
+        if tried.input_tokens or tried.output_tokens:
+            inputs.record(tried.input_tokens)
+            outputs.record(tried.output_tokens)
+
+    def _series_of(self, operation: str, tried: Try, model: str) -> tuple[Series, Series, Series]:
         where: Labels = ()
         if tried.address is not None and tried.port is not None:
             where = (("server.address", tried.address), ("server.port", tried.port))
-        self.operation.record(
-            tried.seconds, self._labels(operation, tried.provider, tried.model, tried.error) + where
+        common = _labels(operation, tried.provider, model, None) + where
+        return (
+            self.operation.series(_labels(operation, tried.provider, model, tried.error) + where),
+            self.tokens.series((*common, ("gen_ai.token.type", "input"))),
+            self.tokens.series((*common, ("gen_ai.token.type", "output"))),
         )
-        if tried.input_tokens or tried.output_tokens:
-            common = self._labels(operation, tried.provider, tried.model, None) + where
-            self.tokens.record(tried.input_tokens, (*common, ("gen_ai.token.type", "input")))
-            self.tokens.record(tried.output_tokens, (*common, ("gen_ai.token.type", "output")))
-
-    def _labels(self, operation: str, provider: str, model: str, error: str | None) -> Labels:
-        labels: Labels = (("gen_ai.operation.name", operation), ("gen_ai.provider.name", provider))
-        if model:
-            labels += (("gen_ai.request.model", self._bounded(model)),)
-        return (*labels, ("error.type", error)) if error is not None else labels
 
     def _bounded(self, model: str) -> str:
         if model not in self._models:
@@ -109,3 +127,10 @@ class Instruments:
                 return OTHER
             self._models.add(model)
         return model
+
+
+def _labels(operation: str, provider: str, model: str, error: str | None) -> Labels:
+    labels: Labels = (("gen_ai.operation.name", operation), ("gen_ai.provider.name", provider))
+    if model:
+        labels += (("gen_ai.request.model", model),)
+    return (*labels, ("error.type", error)) if error is not None else labels

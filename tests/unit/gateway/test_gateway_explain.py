@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_fakes import FakeClassifier, Rig, chat, classifier_from, fingerprint, table, task
+import yaml
+from gateway_fakes import (
+    FakeClassifier,
+    FakeServer,
+    Heard,
+    Rig,
+    chat,
+    classifier_from,
+    fingerprint,
+    table,
+    task,
+    whole,
+)
 from typer.testing import CliRunner
 
 from slmfleet.cli.main import app
@@ -122,6 +135,40 @@ def test_a_usage_record_is_explained_by_its_api(written: Path, tmp_path: Path) -
     record = tmp_path / "record.json"
     record.write_text(json.dumps({"id": "1", "api": "embeddings", "request": {"input": "x"}}))
     assert "a call of embeddings" in run("--table", written, "--request", record).stdout
+
+
+class FakeApi(FakeServer):
+    """An API server that has one ConfigMap."""
+
+    def __init__(self, table: Path) -> None:
+        super().__init__()
+        self.data = {"table.json": table.read_text()}
+
+    async def default(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+        if heard.target == "/api/v1/namespaces/prod/configmaps/routes-agents":
+            writer.write(whole(json.dumps({"kind": "ConfigMap", "data": self.data}).encode()))
+            return
+        body = {"kind": "Status", "status": "Failure", "message": "not found", "reason": "NotFound", "code": 404}
+        writer.write(whole(json.dumps(body).encode(), status="404 Not Found"))
+
+
+async def test_a_router_of_the_cluster_is_explained_by_its_configmap(written: Path, tmp_path: Path) -> None:
+    api = FakeApi(written)
+    await api.start()
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
+        "clusters": [{"name": "k", "cluster": {"server": api.url}}],
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "prod"}}]}))  # fmt: skip
+    call = ["--prompt", "x", "--model", "gpt-mini", "--kubeconfig", str(kubeconfig)]
+    found = await asyncio.to_thread(run, "agents", *call, "--json")
+    assert json.loads(found.stdout)["detail"] == "small"
+    gone = await asyncio.to_thread(run, "nobody", *call)
+    assert gone.exit_code != 0
+    assert "no ConfigMap routes-nobody in namespace prod" in gone.stderr
+    elsewhere = await asyncio.to_thread(run, "agents", *call, "-n", "test")
+    assert "in namespace test" in elsewhere.stderr
+    await api.stop()
 
 
 @pytest.mark.parametrize(("args", "words"), [

@@ -94,7 +94,7 @@ def test_a_batch_that_cannot_be_worked_is_dropped_and_the_next_one_is_tried(caps
 def test_a_value_is_in_the_bucket_of_the_first_bound_that_it_does_not_exceed(values: list[float]) -> None:
     histogram = Histogram("x", "s", "", SECONDS)
     for value in values:
-        histogram.record(value, ())
+        histogram.series(()).record(value)
     [(_, counts, total)] = list(histogram.points()) or [((), [0] * (len(SECONDS) + 1), 0.0)]
     below = [sum(value <= bound for value in values) for bound in SECONDS]
     assert [sum(counts[: place + 1]) for place in range(len(SECONDS))] == below
