@@ -10,10 +10,10 @@ from apiserver import Api, Refused
 from chart import pods, render
 from manifests import manifest
 
-from slmfleet.controllers.apply import ONCE
 from slmfleet.api.basemodel import BaseModelSpec, BaseModelStatus
 from slmfleet.api.router import RouterSpec, RouterStatus
 from slmfleet.api.specialist import Gate, Training
+from slmfleet.controllers.apply import ONCE
 from slmfleet.plan import gateway, jobs, pool
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import BaseObject, Meta, RouterObject
