@@ -66,6 +66,7 @@ class Serving(Model):
 
     max_tokens: int = Field(128, ge=1, le=100_000, description="Longest answer.")
     timeout_seconds: float = Field(10, gt=0, le=600, description="Then the call goes to the LLM.")
+    samples: int = Field(1, ge=1, le=9, description="Answers sampled; above 1, more than half must agree.")
 
 
 class Rollout(Model):

@@ -11,6 +11,7 @@ import orjson
 
 from slmfleet.gateway import answers, errors, generalist, llm, shadow
 from slmfleet.gateway.arms import LLM, Arm, choose, sampled
+from slmfleet.gateway.attempts import Attempt
 from slmfleet.gateway.bodies import decode
 from slmfleet.gateway.call import Call, Calls, safe
 from slmfleet.gateway.capture import Capture
@@ -22,7 +23,7 @@ from slmfleet.gateway.ratelimit import RateLimits
 from slmfleet.gateway.relay import SSE_FACTOR, Collect, end_to_end
 from slmfleet.gateway.rules import by_hand
 from slmfleet.gateway.seeing import Watch
-from slmfleet.gateway.specialist import Attempt, Specialists
+from slmfleet.gateway.specialist import Specialists
 from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
 from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
 from slmfleet.wire.routes import Revision

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from slmfleet.gateway.accesslog import GONE, AccessLog
+from slmfleet.gateway.attempts import Attempt
 from slmfleet.gateway.call import Call, safe
 from slmfleet.gateway.exchange import Exchange
 from slmfleet.gateway.llm import Outcome
 from slmfleet.gateway.otlp import Exporter
 from slmfleet.gateway.records import ORIGIN_HEADERS, keyed_hash
 from slmfleet.gateway.seen import Seen, Try
-from slmfleet.gateway.specialist import Attempt
 from slmfleet.gateway.trace import TRACEPARENT, continue_trace
 from slmfleet.wire.routes import Revision
 

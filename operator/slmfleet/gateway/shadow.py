@@ -13,11 +13,12 @@ from typing import Any
 import orjson
 
 from slmfleet.gateway.arms import sampled
+from slmfleet.gateway.attempts import Attempt
 from slmfleet.gateway.bodies import assemble, decode
 from slmfleet.gateway.checks import canonical
 from slmfleet.gateway.counters import Counters, ShadowCounter
 from slmfleet.gateway.log import log
-from slmfleet.gateway.specialist import Attempt, Specialists
+from slmfleet.gateway.specialist import Specialists
 from slmfleet.gateway.table import CompiledRoute, Table
 from slmfleet.wire.routes import OutputFormat, Revision
 

@@ -5,19 +5,21 @@ Never raises for a failure of the specialist: that is a value, and the caller of
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
 from slmfleet.gateway.answers import Answer
+from slmfleet.gateway.attempts import Attempt
 from slmfleet.gateway.balance import Server, pick, share_of
 from slmfleet.gateway.counters import Counters, PoolCounter
 from slmfleet.gateway.deadline import of_a_try
 from slmfleet.gateway.relay import Collect
 from slmfleet.gateway.render import plain_messages
+from slmfleet.gateway.samples import majority
 from slmfleet.gateway.slots import Slots
 from slmfleet.gateway.table import CompiledPool, CompiledRoute, Table
 from slmfleet.gateway.upstream import Client, Header, Timeouts, UpstreamError
@@ -25,19 +27,7 @@ from slmfleet.wire.routes import Revision
 
 CONNECT_SECONDS = 1.0
 ANSWER_BYTES = 4 << 20
-Result = Literal["served", "spilled", "error", "timeout", "invalid", "low_confidence"]
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """How a try went. `reason` says why it did not serve; `answer` is there whenever the specialist said anything."""
-
-    result: Result
-    reason: str = ""
-    answer: Answer | None = None
-    latency_seconds: float = 0.0
-    response: bytes | None = None
-    server_erred: bool = False
+SAMPLE_TEMPERATURE = 0.7
 
 
 class Specialists:
@@ -84,13 +74,17 @@ class Specialists:
             counter.spilled += 1
             return Attempt("spilled", server)
         try:
-            payload = _payload(server, pool, route, revision, request, headers)
+            prompt = pool.render(plain_messages(request["messages"]))
         except Exception as error:  # a template may raise for messages it does not like
             return Attempt("error", f"chat template: {type(error).__name__}")
         seconds = of_a_try(route.spec.timeout_seconds, deadline, self._clock())
         slots.take(name)
         try:
-            attempt = await self._ask(server, counter, payload, route, seconds)
+            samples = [
+                _payload(server, pool, route, _sampling(route, revision, request, seed), prompt, headers)
+                for seed in range(route.spec.samples)
+            ]
+            attempt = await self._ask_all(server, counter, samples, route, seconds)
         finally:
             slots.give_back(name)
         if attempt.result == "spilled":
@@ -121,6 +115,16 @@ class Specialists:
             if now >= until or slots.waiting >= bound or not await slots.wait(name, until - now):
                 return "share" if found == "share" else "full"
             waited = True
+
+    async def _ask_all(
+        self, server: Server, counter: PoolCounter, samples: list[bytes], route: CompiledRoute, limit: float
+    ) -> Attempt:
+        """Mostly one sample. Several are asked at once and vote; each counts as a call in flight."""
+        if len(samples) == 1:
+            return await self._ask(server, counter, samples[0], route, limit)
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(self._ask(server, counter, sample, route, limit)) for sample in samples]
+        return majority([task.result() for task in asked], route.spec.output)
 
     async def _ask(
         self, server: Server, counter: PoolCounter, payload: bytes, route: CompiledRoute, limit: float
@@ -180,23 +184,30 @@ def token_limit(route: CompiledRoute, request: dict[str, Any]) -> int:
     return min(wanted, route.spec.max_tokens) if isinstance(wanted, int) and wanted > 0 else route.spec.max_tokens
 
 
-def _payload(
-    server: Server,
-    pool: CompiledPool,
-    route: CompiledRoute,
-    revision: Revision,
-    request: dict[str, Any],
-    headers: Sequence[Header],
-) -> bytes:
+def _sampling(route: CompiledRoute, revision: Revision, request: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The most likely answer; of several samples, different ones that are the same every time."""
     sampling: dict[str, Any] = {
         "lora_name": revision.adapter,
         "max_tokens": token_limit(route, request),
         "temperature": 0,
     }
+    if route.spec.samples > 1:
+        sampling |= {"temperature": SAMPLE_TEMPERATURE, "seed": seed}
     if request.get("stop"):
         sampling["stop"] = request["stop"]
+    return sampling
+
+
+def _payload(
+    server: Server,
+    pool: CompiledPool,
+    route: CompiledRoute,
+    sampling: dict[str, Any],
+    prompt: str,
+    headers: Sequence[Header],
+) -> bytes:
     content = {
-        "text_input": pool.render(plain_messages(request["messages"])),
+        "text_input": prompt,
         "stream": False,
         "exclude_input_in_output": True,
         "return_num_input_tokens": True,

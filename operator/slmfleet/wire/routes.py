@@ -98,6 +98,7 @@ class SpecialistRoute(Strict):
     salt: str = Field("", description="Makes the arm of a conversation independent between rollouts.")
     max_tokens: int = Field(128, ge=1)
     timeout_seconds: float = Field(10.0, gt=0, description="Of the specialist's try; then the call escalates.")
+    samples: int = Field(1, ge=1, le=9, description="Answers sampled; above 1, more than half must agree.")
     min_logprob: float | None = Field(None, description="Mean log-probability under which an answer escalates.")
 
 
