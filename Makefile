@@ -1,7 +1,7 @@
 # Two commands do everything on a bare Debian 12 machine (root, Go, Python 3.11): `make demo` and `make test`.
 # What is slow to build is kept outside the repository, in $SLMFLEET_CACHE (~/.cache/slmfleet), keyed by its sources.
 
-.PHONY: help demo test test-long lint unit kube node serving e2e crds locks images clean-cache
+.PHONY: help demo test test-long bench-gateway lint unit kube node serving e2e crds locks images clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,9 @@ test-long: ## what takes longer: ten kills, four kinds of traffic, every Python
 
 lint unit kube node serving e2e: ## one part of `make test`
 	@bash tests/run.sh $@
+
+bench-gateway: ## our gateway beside others: CPU a call, calls a second, latency (QUICK=1 for a first look)
+	@bash tests/run.sh bench
 
 crds: ## write crds/ and the chart's copy from the models
 	@bash tests/run.sh crds

@@ -69,10 +69,12 @@ BINARIES = {
         Binary("pause", "1", "pause", "."),
         Binary("helm", "3.19.5", "helm", "helm.sh/helm/v3/cmd/helm"),
         Binary("age", "1.2.1", "age", "filippo.io/age/cmd/age"),
+        Binary("fortio", "1.63.9", "fortio", "fortio.org/fortio"),
+        Binary("eventstream", "1", "eventstream", "."),
     )
 }
-# `up` needs neither helm nor the tests' age, so a first cluster does not wait for them.
-NEEDED_BY_A_CLUSTER = tuple(name for name in BINARIES if name not in ("helm", "age"))
+# `up` needs neither helm nor what the tests and the benchmark use, so a first cluster does not wait for them.
+NEEDED_BY_A_CLUSTER = tuple(name for name in BINARIES if name not in ("helm", "age", "fortio", "eventstream"))
 
 
 def ensure(cache: Path, names: Collection[str], say: Callable[[str], None]) -> dict[str, Path]:

@@ -1,0 +1,3 @@
+module slmfleet.dev/devcluster/eventstream
+
+go 1.24.0
