@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +94,10 @@ async def fleet(tmp_path: Path, identity: Any) -> AsyncIterator[Fleet]:
         "--table", str(path), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--store", str(tmp_path / "store"),
         "--workers", "2", "--drain-seconds", "5",
     ]  # fmt: skip
-    process = await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdout=asyncio.subprocess.PIPE)
+    scratch = tempfile.mkdtemp()  # a killed supervisor leaves its sockets; a short path, since theirs is bounded
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, env={**os.environ, "TMPDIR": scratch}
+    )
     made = Fleet(process, llm, tmp_path)
     await made.seen("Listening", 2)
     yield made
@@ -102,6 +107,7 @@ async def fleet(tmp_path: Path, identity: Any) -> AsyncIterator[Fleet]:
     async with asyncio.timeout(30):
         await process.stdout.read()  # to its end: every worker has ended, too
         await process.wait()
+    shutil.rmtree(scratch)
     await llm.stop()
     await triton.stop()
 
