@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from curation_samples import START, log_of, record
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slmfleet.curation import curate as stage
@@ -116,7 +116,6 @@ def test_near_copies_of_a_long_prompt_are_one() -> None:
     assert duplicates.groups(["play jazz", "play jazz now", "Play  jazz!"]) == [0, 1, 0]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("ab c", max_size=12), max_size=20))
 def test_every_text_is_in_the_group_of_its_first_copy(texts: list[str]) -> None:
     found = duplicates.groups(texts)

@@ -10,7 +10,7 @@ from typing import Any
 import pyrage
 import pytest
 from curation_samples import lines_of, record
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slmfleet.curation import formats, naming, router
@@ -123,7 +123,6 @@ def test_the_shape_of_an_answer(answer: str, kind: str, keys: tuple[str, ...]) -
     assert (shape.kind, shape.keys) == (kind, keys)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_every_answer_has_a_shape_and_a_verdict(answer: str) -> None:
     shape_of_text(answer)
@@ -152,7 +151,6 @@ def test_an_answer_that_breaks_its_schema_says_where(answer: str, fault: str | N
     assert formats.fault(answer, OutputFormat(type="json", json_schema=schema)) == fault
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=30), max_size=6))
 def test_every_slug_is_a_name_for_kubernetes(parts: list[str]) -> None:
     name = naming.slug(parts)

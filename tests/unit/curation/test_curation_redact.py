@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slmfleet.curation.personal import find, iban_ok, luhn
@@ -88,7 +88,6 @@ def test_surrogates_pass_their_own_checksums() -> None:
     assert iban_ok(iban) and iban.startswith("GB")
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_spans_are_in_order_and_do_not_overlap(text: str) -> None:
     spans = find(text)
@@ -96,7 +95,6 @@ def test_spans_are_in_order_and_do_not_overlap(text: str) -> None:
     assert all(text[s.start : s.end] == s.value for s in spans)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("ab1@. ", min_size=1, max_size=6), max_size=5), st.text("ab1@. ", max_size=40))
 def test_the_seeker_only_reports_what_is_there(values: list[str], text: str) -> None:
     for span in Seeker((v, "x") for v in values).spans(text):

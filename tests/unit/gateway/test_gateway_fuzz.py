@@ -188,7 +188,7 @@ def test_a_request_means_the_same_cut_at_any_byte(runner: asyncio.Runner) -> Non
     assert runner.run(converse([bytes([byte]) for byte in data])).served == expected
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(valid_request(), min_size=1, max_size=4), st.lists(st.integers(0, 4000), max_size=12))
 def test_valid_requests_are_served_in_order_however_they_are_cut(
     runner: asyncio.Runner, requests: list[tuple[bytes, bytes]], places: list[int]
@@ -198,7 +198,7 @@ def test_valid_requests_are_served_in_order_however_they_are_cut(
     assert outcome.statuses == [200] * len(requests)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.lists(valid_request(), min_size=1, max_size=3),
     st.lists(change, min_size=1, max_size=4),

@@ -130,7 +130,7 @@ def test_an_undisturbed_run_comes_to_its_end(verdict: EvaluationResult, good: bo
 
 
 @pytest.mark.parametrize("verdict, good, stage", ENDS, ids=[end[2] for end in ENDS])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(disturbed=disturbances)
 def test_a_run_killed_anywhere_comes_to_the_same_end(
     verdict: EvaluationResult, good: bool, stage: str, disturbed: list[tuple[str, bool]]
@@ -140,7 +140,7 @@ def test_a_run_killed_anywhere_comes_to_the_same_end(
     assert wild.created == calm.created, "the same jobs, none twice"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(disturbed=disturbances, moves=st.sets(st.integers(0, 39)))
 def test_a_cluster_that_moves_on_meanwhile_makes_no_second_job(
     disturbed: list[tuple[str, bool]], moves: set[int]
@@ -157,7 +157,7 @@ def test_a_cluster_that_moves_on_meanwhile_makes_no_second_job(
     assert [name.split("-")[0] for name in world.created] == ["curate", "train", "evaluate"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(disturbed=disturbances)
 def test_discovery_killed_anywhere_runs_once(disturbed: list[tuple[str, bool]]) -> None:
     empty = DiscoveryResult(clusters=ClustersFile(records=1000, records_digest="d", clusters=[]))

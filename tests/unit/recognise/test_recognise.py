@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slmfleet.recognise import Classifier, Frame, features, frame_fingerprint, frame_of, template_of
@@ -99,7 +99,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(json_values)
 def test_no_body_makes_recognition_fail(body: Any) -> None:
     frame = frame_of(body)
@@ -107,7 +106,6 @@ def test_no_body_makes_recognition_fail(body: Any) -> None:
     assert toy().classify_frame(frame).rule
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_features_are_sorted_distinct_bucket_numbers(text: str) -> None:
     found = features(Frame(user=text)).user
@@ -115,13 +113,11 @@ def test_features_are_sorted_distinct_bucket_numbers(text: str) -> None:
     assert len(found) == 0 or (found[0] >= 0 and found[-1] < BUCKETS)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_a_template_is_its_own_template(text: str) -> None:
     assert template_of(template_of(text)) == template_of(text)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(
