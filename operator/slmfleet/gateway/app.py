@@ -7,29 +7,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from slmfleet.gateway import answers, errors, generalist, llm, shadow
+from slmfleet.gateway import answers, errors, generalist, llm, models, shadow
 from slmfleet.gateway.arms import LLM, Arm, choose, sampled
 from slmfleet.gateway.attempts import Attempt
-from slmfleet.gateway.bodies import decode
-from slmfleet.gateway.call import Call, Calls, safe
+from slmfleet.gateway.call import Call, Calls, request_id, safe
 from slmfleet.gateway.capture import Capture
 from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.decide import NOBODY, Chosen, decide
 from slmfleet.gateway.exchange import JSON, Exchange
 from slmfleet.gateway.llm import Outcome
 from slmfleet.gateway.ratelimit import RateLimits
-from slmfleet.gateway.relay import SSE_FACTOR, Collect, end_to_end
+from slmfleet.gateway.relay import REQUEST_ID, SSE_FACTOR
 from slmfleet.gateway.rules import by_hand
 from slmfleet.gateway.seeing import Watch
 from slmfleet.gateway.specialist import Specialists
 from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
-from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
+from slmfleet.gateway.upstream import Client
 from slmfleet.wire.routes import Revision
 
-MODELS = b"/v1/models"
-MODELS_BYTES = 8 << 20
+METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")  # TRACE would show the Router's key
 _CLIMBING = re.compile(rb"(?:^|/|%2f)(?:\.|%2e){1,2}(?:$|/|%2f)", re.IGNORECASE)
 _FAILED = {"error": 502, "timeout": 504}
 
@@ -56,7 +52,10 @@ class App:
         try:
             await self._route(exchange)
         except errors.ApiError as error:
-            exchange.fail(error)
+            headers = [(REQUEST_ID, request_id(exchange.request, self.calls.next_id()))]
+            if error.status == 405:
+                headers.append((b"allow", b", ".join(METHODS)))
+            exchange.fail(error, headers)
         finally:
             if exchange.status >= 500:
                 self.counters.client_errors += 1
@@ -77,6 +76,8 @@ class App:
         path = http.path
         if not path.startswith(b"/v1/") or _CLIMBING.search(path):
             raise errors.not_found(path.decode("latin-1"))
+        if http.method not in METHODS:
+            raise errors.method_not_allowed(http.method.decode("latin-1"), b", ".join(METHODS).decode())
         table = self.table
         if table is None:
             raise errors.no_table()
@@ -85,10 +86,14 @@ class App:
             self.watch.begun(exchange, call)
         if self.limits.on and call.api is not None and (refusal := self.limits.refusal(http.lookup)):
             self.counters.rate_limited[refusal.what] += 1
-            exchange.fail(refusal.error, refusal.headers)
+            exchange.fail(refusal.error, [*refusal.headers, (REQUEST_ID, request_id(http, call.id))])
             return
-        if http.method == b"GET" and path.startswith(MODELS) and table.by_name:
-            await self._models(exchange, call)
+        specialist = models.named(call)
+        if specialist is not None:
+            models.send_one(exchange, call, specialist)
+            return
+        if models.lists(call):
+            await models.send_list(self.client, exchange, call)
             return
         if call.api != "chat.completions":
             await self._llm(exchange, call)
@@ -145,7 +150,7 @@ class App:
     ) -> None:
         assert call.request is not None
         model, created = str(call.request.get("model") or route.spec.name), int(call.time)
-        headers = [call.route_header("specialist"), (b"x-request-id", call.id.encode())]
+        headers = call.own_headers("specialist")
         streamed = bool(call.request.get("stream"))
         if streamed:
             usage = answers.wants_usage(call.request)
@@ -252,28 +257,6 @@ class App:
     def _shadows(self, call: Call) -> bool:
         return any("arm=llm" in note for note in call.note)
 
-    async def _models(self, exchange: Exchange, call: Call) -> None:
-        """The LLM's models and the specialists by name."""
-        table = call.table
-        name = call.http.path[len(MODELS) :].strip(b"/").decode("latin-1")
-        if name:
-            if name not in table.by_name:
-                await self._llm(exchange, call)
-                return
-            exchange.send(200, [JSON, call.route_header("specialist")], orjson.dumps(_model(name)))
-            return
-        answer = Collect(MODELS_BYTES)
-        seconds = table.llm.spec.timeout_seconds
-        try:
-            payload = llm.request_bytes(table.llm, call)
-            await self.client.send(table.llm.origin, payload, answer, Timeouts(llm.CONNECT_SECONDS, seconds, seconds))
-        except UpstreamError as error:
-            raise llm.explain(error, str(table.llm.origin), False, self.client.max_connections) from error
-        body = with_specialists(answer, table)
-        drop = frozenset((b"content-length", b"content-encoding") if body is not None else (b"content-length",))
-        headers = [*end_to_end(answer.headers, drop), call.route_header("llm")]
-        exchange.send(answer.status, headers, answer.body() if body is None else body)
-
     # --- counting ---
 
     def _count_attempt(self, call: Call, route: CompiledRoute, revision: Revision, attempt: Attempt) -> None:
@@ -345,23 +328,6 @@ def exchange_body(call: Call, answer: answers.Answer, route: CompiledRoute) -> b
     assert call.request is not None
     model = str(call.request.get("model") or route.spec.name)
     return answers.completion(answer, call_id=call.id, created=int(call.time), model=model)
-
-
-def with_specialists(answer: Collect, table: Table) -> bytes | None:
-    """The LLM's list of models with the specialists added; None where it is no such list."""
-    body = decode(answer.body(), answer.header(b"content-encoding"))
-    try:
-        content = orjson.loads(body or b"")
-    except orjson.JSONDecodeError:
-        return None
-    if answer.status != 200 or not isinstance(content, dict) or not isinstance(content.get("data"), list):
-        return None
-    content["data"] += [_model(name) for name in sorted(table.by_name)]
-    return orjson.dumps(content)
-
-
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "slmfleet"}
 
 
 def _note(chosen: Chosen) -> list[str]:

@@ -47,10 +47,13 @@ def conversation_of(header: bytes | None, request: Mapping[str, Any] | None) -> 
 
 
 def _opening(request: Mapping[str, Any]) -> Any:
-    messages = request.get("messages")
-    if not isinstance(messages, list):
+    messages = request.get("messages", request.get("input"))
+    if not isinstance(messages, list) or not any(isinstance(message, dict) for message in messages):
         return request.get("input", request.get("prompt"))
     first: dict[str, Any] = {}
+    system = request.get("system", request.get("instructions"))  # Anthropic's, the Responses API's
+    if system is not None:
+        first["system"] = system
     for message in messages:
         if not isinstance(message, dict):
             continue

@@ -16,7 +16,7 @@ MAX_DECODED_BYTES = 64 << 20
 _INPUT = re.compile(rb'"(?:prompt_tokens|input_tokens)"\s*:\s*(\d+)')
 _OUTPUT = re.compile(rb'"(?:completion_tokens|output_tokens)"\s*:\s*(\d+)')
 _USAGE = b'"usage"'
-_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)+")
 
 
 def decode(data: bytes, encoding: bytes | None) -> bytes | None:
@@ -46,11 +46,13 @@ def token_counts(tail: bytes) -> tuple[int, int]:
 
 
 def assemble(stream: bytes, api: str) -> Any:
-    """The object that a call without streaming would have returned; None if the stream has none."""
+    """The object that a call without streaming would have returned; None for a stream of another kind.
+
+    Raises AttributeError, LookupError, TypeError or ValueError for fields of a kind that no API sends.
+    """
     events = [event for event in map(_event_data, _EVENT_END.split(stream)) if event is not None]
-    if api == "responses":
-        return _from_responses(events)
-    return _from_chunks(events)
+    together = {"responses": _from_responses, "messages": _from_messages}.get(api, _from_chunks)
+    return together(events)
 
 
 def _event_data(block: bytes) -> Any:
@@ -70,6 +72,52 @@ def _from_responses(events: list[Any]) -> Any:
     return next((event for event in events if isinstance(event, dict) and "error" in event), None)
 
 
+def _from_messages(events: list[Any]) -> Any:
+    """Anthropic's: a message, its content blocks by number, and what became of them."""
+    message: dict[str, Any] | None = None
+    blocks: dict[int, dict[str, Any]] = {}
+    for event in events:
+        kind = event.get("type") if isinstance(event, dict) else None
+        if kind == "message_start":
+            message = dict(event.get("message") or {})
+        elif kind == "content_block_start":
+            blocks[event.get("index", len(blocks))] = dict(event.get("content_block") or {})
+        elif kind == "content_block_delta":
+            _add_to_block(blocks.setdefault(event.get("index", 0), {}), event.get("delta") or {})
+        elif kind == "message_delta" and message is not None:
+            message |= event.get("delta") or {}
+            message["usage"] = {**(message.get("usage") or {}), **(event.get("usage") or {})}
+        elif kind == "error" and message is None:
+            return event
+    if message is None:
+        return None
+    message["content"] = [_whole_block(blocks[index]) for index in sorted(blocks)]
+    return message
+
+
+def _add_to_block(block: dict[str, Any], delta: dict[str, Any]) -> None:
+    kind = delta.get("type")
+    for key, value in delta.items():
+        if key == "partial_json":
+            block["input"] = (block["input"] if isinstance(block.get("input"), str) else "") + value
+        elif key == "citation":
+            block["citations"] = [*(block.get("citations") or ()), value]
+        elif key != "type" and isinstance(value, str) and kind != "signature_delta":
+            block[key] = (block.get(key) or "") + value
+        elif key != "type":
+            block[key] = value
+
+
+def _whole_block(block: dict[str, Any]) -> dict[str, Any]:
+    """A block whose input came as JSON in pieces; one that was cut stays the text that it is."""
+    if not isinstance(block.get("input"), str):
+        return block
+    try:
+        return {**block, "input": orjson.loads(block["input"] or "{}")}
+    except orjson.JSONDecodeError:
+        return block
+
+
 def _from_chunks(events: list[Any]) -> Any:
     whole: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
@@ -82,10 +130,8 @@ def _from_chunks(events: list[Any]) -> Any:
                     _merge_choice(choices.setdefault(choice.get("index", 0), {}), choice)
             elif value is not None or key not in whole:
                 whole[key] = value
-    if not whole and not choices:
-        return None
-    if "error" in whole and not choices:
-        return {"error": whole["error"]}
+    if not choices:
+        return {"error": whole["error"]} if "error" in whole else None
     if isinstance(whole.get("object"), str):
         whole["object"] = whole["object"].removesuffix(".chunk")
     whole["choices"] = [choices[index] for index in sorted(choices)]

@@ -13,16 +13,18 @@ from slmfleet.gateway.deadline import patience_seconds
 from slmfleet.gateway.exchange import Request
 from slmfleet.gateway.headers import Header
 from slmfleet.gateway.records import ORIGIN_HEADERS, Logged, is_plain
+from slmfleet.gateway.relay import REQUEST_ID, ROUTE
 from slmfleet.gateway.seen import Try
 from slmfleet.gateway.table import Table
 from slmfleet.gateway.trace import TRACEPARENT, Trace
 
-ROUTE_HEADER = b"x-slmfleet-route"
+REQUEST_ID_BYTES = 200
 APIS = {
     b"/v1/chat/completions": "chat.completions",
     b"/v1/completions": "completions",
     b"/v1/responses": "responses",
     b"/v1/embeddings": "embeddings",
+    b"/v1/messages": "messages",
 }
 
 
@@ -89,7 +91,11 @@ class Call:
 
     def route_header(self, tier: str) -> Header:
         """Why this call went where it went."""
-        return ROUTE_HEADER, "; ".join([f"tier={tier}", *self.note]).encode("ascii", "replace")
+        return ROUTE, "; ".join([f"tier={tier}", *self.note]).encode("ascii", "replace")
+
+    def own_headers(self, tier: str) -> list[Header]:
+        """What an answer carries that is not the LLM's; of the request's ids the LLM's own comes first."""
+        return [self.route_header(tier), (REQUEST_ID, request_id(self.http, self.id))]
 
     def logged(self, *, tier: str, status: int, latency_seconds: float, response: bytes | None, **more: Any) -> Logged:
         """This call with an answer, for the log."""
@@ -112,6 +118,12 @@ class Call:
         )
 
 
+def request_id(http: Request, otherwise: str) -> bytes:
+    """The id that the caller gave its request, or else ours."""
+    given = http.lookup.get(REQUEST_ID, b"")
+    return given if 0 < len(given) <= REQUEST_ID_BYTES and given.isascii() else otherwise.encode()
+
+
 class Calls:
     """Makes calls out of requests."""
 
@@ -123,9 +135,13 @@ class Calls:
 
     def begin(self, http: Request, table: Table) -> Call:
         """A call, with an id of its own."""
-        self._count += 1
         api = APIS.get(http.path) if http.method == b"POST" else None
-        return Call(f"{self._instance}-{self._count:x}", api, http, table, self._clock(), self._wall())
+        return Call(self.next_id(), api, http, table, self._clock(), self._wall())
+
+    def next_id(self) -> str:
+        """An id that no other request of any gateway has."""
+        self._count += 1
+        return f"{self._instance}-{self._count:x}"
 
 
 def _parse(body: bytes) -> dict[str, Any] | None:

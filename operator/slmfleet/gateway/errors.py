@@ -15,6 +15,9 @@ REASONS = {
     504: b"Gateway Timeout",
 }  # fmt: skip
 
+RESPONSES = b"/v1/responses"
+MESSAGES = b"/v1/messages"
+
 
 class ApiError(Exception):
     """An answer that is an error of our own."""
@@ -26,6 +29,7 @@ class ApiError(Exception):
         self.kind = kind
         self.code = code
         self.param = param
+        self.sequence_number = 0  # of the event, in a stream of the Responses API that has begun
 
     def body(self) -> bytes:
         """`{"error": {message, type, param, code}}`."""
@@ -33,9 +37,19 @@ class ApiError(Exception):
             {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
         )
 
-    def event(self) -> bytes:
-        """The same as a server-sent event, for a stream that has begun."""
-        return b"data: " + self.body() + b"\n\n"
+    def event(self, path: bytes) -> bytes:
+        """The same as a server-sent event, for a stream that has begun: as the API at `path` names its errors.
+
+        The Responses API and Anthropic's Messages API tell events by name; their clients pass over one without.
+        """
+        body = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        if path == RESPONSES:
+            flat = {"code": self.code, "message": self.message, "param": self.param}
+            named = {"type": "error", "sequence_number": self.sequence_number, **flat, "error": body}
+            return b"event: error\ndata: " + orjson.dumps(named) + b"\n\n"
+        if path == MESSAGES:
+            return b"event: error\ndata: " + orjson.dumps({"type": "error", "error": body}) + b"\n\n"
+        return b"data: " + orjson.dumps({"error": body}) + b"\n\n"
 
 
 def bad_request(message: str, code: str = "bad_request") -> ApiError:
@@ -87,6 +101,26 @@ def not_found(path: str) -> ApiError:
         f"No such path: {path[:200]}. This gateway serves the OpenAI API under /v1.",
         "invalid_request_error",
         "unknown_url",
+    )
+
+
+def method_not_allowed(method: str, allowed: str) -> ApiError:
+    """405."""
+    return ApiError(
+        405,
+        f"{method} is not served here. Use one of {allowed}.",
+        "invalid_request_error",
+        "method_not_allowed",
+    )
+
+
+def too_many_models(where: str, limit: int) -> ApiError:
+    """502: a list that would have to be changed on its way, and is too long for that."""
+    return ApiError(
+        502,
+        f"The LLM at {where} lists its models in more than {limit} bytes. Ask it for fewer.",
+        "upstream_error",
+        "upstream_too_large",
     )
 
 

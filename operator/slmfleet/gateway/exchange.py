@@ -107,7 +107,7 @@ class Exchange:
         if self.finished:
             return
         if self.frames is not None and not self.frames.torn:
-            self.write(error.event())
+            self.write(error.event(self.request.path))
             self.finish()
             return
         self.abort()

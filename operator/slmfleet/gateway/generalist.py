@@ -186,7 +186,7 @@ class Generalists:
     def _broken_off(self, generalist: Llm, exchange: Exchange, call: Call, error: UpstreamError, begun: float) -> Try:
         """It failed in the middle of what the caller has already seen the start of."""
         failure = explain(error, str(generalist.origin), True, self.client.max_connections)
-        exchange.fail(failure, [call.route_header("generalist")])
+        exchange.fail(failure, call.own_headers("generalist"))
         return Try("served", error.detail, failure.status, self.clock() - begun, failure.body())
 
     def _remember(self, server: Server, found: Try) -> None:

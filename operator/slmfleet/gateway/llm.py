@@ -1,6 +1,6 @@
 """The last tier: pass a call on to the LLM as it came, and its answer back as it comes.
 
-Only Authorization (where the Router has its own key), Host and hop-by-hop headers change, and `model` where the Router
+Only the credential (where the Router has its own key), Host and hop-by-hop headers change, and `model` where the Router
 aliases it; then exactly those bytes of the body.
 """
 
@@ -16,9 +16,10 @@ from slmfleet.gateway import errors
 from slmfleet.gateway.bodies import decode, token_counts
 from slmfleet.gateway.call import Call
 from slmfleet.gateway.deadline import of_the_last
+from slmfleet.gateway.endings import cut_short
 from slmfleet.gateway.errors import ApiError
-from slmfleet.gateway.exchange import Exchange
-from slmfleet.gateway.relay import Relay, end_to_end
+from slmfleet.gateway.exchange import Exchange, Header
+from slmfleet.gateway.relay import TAIL_BYTES, Relay, end_to_end
 from slmfleet.gateway.table import Llm
 from slmfleet.gateway.trace import TRACEPARENT
 from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
@@ -26,11 +27,12 @@ from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
 CONNECT_SECONDS = 5.0
 STREAM_FACTOR = 10.0
 _OURS = frozenset((b"host", b"content-length", b"expect"))
-_OURS_WITH_KEY = _OURS | {b"authorization"}
+_CREDENTIALS = (b"authorization", b"api-key", b"x-api-key")
+_OURS_WITH_KEY = _OURS | frozenset(_CREDENTIALS)
+_SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 _MODEL = re.compile(rb'("model"\s*:\s*)("(?:[^"\\]|\\.)*")')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
 _ALIASED = ("chat.completions", "completions", "responses")
-_ENDS_WITH_DONE = ("chat.completions", "completions")
 
 
 class Outcome(NamedTuple):
@@ -56,19 +58,20 @@ class Outcome(NamedTuple):
 async def pass_on(client: Client, exchange: Exchange, call: Call, keep: int, clock: Callable[[], float]) -> Outcome:
     """Answer a call with the LLM. The caller has its answer (or an error) when this returns."""
     llm = call.table.llm
-    relay = Relay(exchange, [call.route_header("llm")], keep)
+    relay = Relay(exchange, call.own_headers("llm"), keep)
     begun = clock()
     first_byte = of_the_last(llm.spec.timeout_seconds, call.deadline, begun)
     timeouts = Timeouts(min(CONNECT_SECONDS, first_byte), first_byte, llm.spec.timeout_seconds * STREAM_FACTOR)
     try:
         payload = request_bytes(llm, call)
         await client.send(llm.origin, payload, relay, timeouts, no_body=call.http.method == b"HEAD")
-        if relay.open_ended and call.api in _ENDS_WITH_DONE and b"[DONE]" not in relay.tail:
-            raise UpstreamError("closed", "it closed the connection before [DONE]")
+        if relay.open_ended and cut_short(relay.tail, call.api, TAIL_BYTES):
+            raise UpstreamError("closed", "it closed the connection before the stream's end")
         relay.end()
     except UpstreamError as error:
         failure = explain(error, str(llm.origin), exchange.started, client.max_connections)
-        exchange.fail(failure, [call.route_header("llm")])
+        failure.sequence_number = _next_event(relay.tail)
+        exchange.fail(failure, call.own_headers("llm"))
         return Outcome(failure.status, clock() - begun, failure.body(), None, False, False, 0, 0, failure)
     tail = _readable_tail(relay)
     inputs, outputs = token_counts(tail)
@@ -85,25 +88,32 @@ async def pass_on(client: Client, exchange: Exchange, call: Call, keep: int, clo
     )
 
 
-def request_bytes(llm: Llm, call: Call) -> bytes:
-    """The whole request for the LLM."""
+def request_bytes(llm: Llm, call: Call, without: frozenset[bytes] = frozenset()) -> bytes:
+    """The whole request for the LLM, without the headers named (lower case)."""
     http = call.http
     body = http.body
     if llm.spec.model is not None and call.request is not None and call.api in _ALIASED:
         body = with_model(body, call.request, llm.spec.model)
     parts = [b"%b %b%b HTTP/1.1\r\nhost: %b\r\n" % (http.method, llm.base, http.target[3:], llm.origin.host_header)]
-    kept = end_to_end(http.headers, _OURS if llm.authorization is None else _OURS_WITH_KEY)
+    kept = end_to_end(http.headers, (_OURS if llm.key is None else _OURS_WITH_KEY) | without)
     if call.trace is not None:
         kept = [header for header in kept if header[0].lower() != TRACEPARENT]
         kept += call.trace_headers(own_span=call.api is not None)
     parts += [b"%b: %b\r\n" % header for header in kept]
-    if llm.authorization is not None:
-        parts.append(b"authorization: %b\r\n" % llm.authorization)
+    if llm.key is not None:
+        parts.append(b"%b: %b\r\n" % credential(llm.key, call))
     if body or http.method in (b"POST", b"PUT", b"PATCH"):
         parts.append(b"content-length: %d\r\n" % len(body))
     parts.append(b"\r\n")
     parts.append(body)
     return b"".join(parts)
+
+
+def credential(key: bytes, call: Call) -> Header:
+    """The Router's key in the header in which the caller sent its own, or would have (Anthropic's: `x-api-key`)."""
+    order = _CREDENTIALS if not call.http.path.startswith(errors.MESSAGES) else _CREDENTIALS[::-1]
+    name = next((name for name in order if name in call.http.lookup), order[0])
+    return name, b"Bearer " + key if name == b"authorization" else key
 
 
 def with_model(body: bytes, request: dict[str, Any], model: str) -> bytes:
@@ -148,6 +158,11 @@ def _top_level_span(body: bytes) -> tuple[int, int] | None:
         elif depth == 1 and token == b'"model"' and (key := _MODEL.match(body, match.start())):
             span = key.span(2)
     return span
+
+
+def _next_event(tail: bytes) -> int:
+    found = _SEQUENCE.findall(tail)
+    return int(found[-1]) + 1 if found else 0
 
 
 def _readable_tail(relay: Relay) -> bytes:

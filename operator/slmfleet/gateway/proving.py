@@ -12,10 +12,11 @@ import orjson
 
 from slmfleet.gateway.bodies import assemble
 from slmfleet.gateway.call import Call
+from slmfleet.gateway.endings import cut_short
 from slmfleet.gateway.exchange import Exchange
 from slmfleet.gateway.headers import Headers
 from slmfleet.gateway.proof import must_be_whole, problem_of
-from slmfleet.gateway.relay import HOLD_BYTES, Relay, end_to_end
+from slmfleet.gateway.relay import HOLD_BYTES, TAIL_BYTES, Relay, answer_headers
 from slmfleet.gateway.upstream import UpstreamConnection, UpstreamError
 
 
@@ -26,7 +27,7 @@ class Proving:
         assert call.request is not None
         self._exchange = exchange
         self._request = call.request
-        self._extra = [call.route_header("generalist")]
+        self._extra = call.own_headers("generalist")
         self._keep = keep
         self._head: tuple[int, Headers, int | None] = (0, Headers(), None)
         self._flow: UpstreamConnection | None = None
@@ -54,16 +55,14 @@ class Proving:
     def end(self) -> None:
         """The answer is over. Raises UpstreamError where it is not good enough."""
         if self.relay is not None:
-            if self.relay.open_ended and b"[DONE]" not in self.relay.tail:
-                raise UpstreamError("closed", "it closed the connection before [DONE]")
+            if self.relay.open_ended and cut_short(self.relay.tail, "chat.completions", TAIL_BYTES):
+                raise UpstreamError("closed", "it closed the connection before the stream's end")
             self.relay.end()
             return
         problem = self._problem()
         if problem is not None:
             raise UpstreamError("protocol", problem)
-        self._exchange.send(
-            200, [*end_to_end(self._head[1], frozenset((b"content-length",))), *self._extra], self.body()
-        )
+        self._exchange.send(200, answer_headers(self._head[1], self._extra), self.body())
 
     @property
     def status(self) -> int:

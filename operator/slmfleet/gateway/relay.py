@@ -31,7 +31,9 @@ HOP_BY_HOP = frozenset(
     )
 )
 NAMES_NOTHING = (b"keep-alive", b"close")  # values of Connection
-CONTENT_LENGTH = frozenset((b"content-length",))
+ROUTE = b"x-slmfleet-route"
+REQUEST_ID = b"x-request-id"
+REPLACED = frozenset((b"content-length", ROUTE))
 
 
 def end_to_end(headers: Headers, drop: frozenset[bytes]) -> list[Header]:
@@ -47,6 +49,13 @@ def end_to_end(headers: Headers, drop: frozenset[bytes]) -> list[Header]:
 @lru_cache(maxsize=64)
 def _with_hop_by_hop(drop: frozenset[bytes]) -> frozenset[bytes]:
     return HOP_BY_HOP | drop
+
+
+def answer_headers(headers: Headers, own: list[Header], drop: frozenset[bytes] = REPLACED) -> list[Header]:
+    """An upstream's headers as the caller gets them, and ours; the upstream's own request id comes before ours."""
+    if REQUEST_ID in headers.lookup:
+        own = [header for header in own if header[0] != REQUEST_ID]
+    return end_to_end(headers, drop) + own
 
 
 class Collect:
@@ -110,7 +119,7 @@ class Relay:
         self.status = status
         kind = headers.lookup.get(b"content-type", b"").lower()
         self.encoding = headers.lookup.get(b"content-encoding")
-        self._out = end_to_end(headers, CONTENT_LENGTH) + self._extra
+        self._out = answer_headers(headers, self._extra)
         self._length = length
         if length is not None and length <= HOLD_BYTES and kind.startswith(b"application/json"):
             self._held = []

@@ -80,7 +80,12 @@ class Llm:
     spec: Upstream
     origin: Origin
     base: bytes
-    authorization: bytes | None
+    key: bytes | None
+
+    @property
+    def authorization(self) -> bytes | None:
+        """The key as OpenAI's API takes it."""
+        return None if self.key is None else b"Bearer " + self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +194,15 @@ def _upstream(field: str, spec: Upstream) -> Llm:
         origin, base = parse_url(spec.url)
     except ValueError as error:
         raise TableError(f"{field}.url", str(error)) from error
-    authorization = None
+    key = None
     if spec.api_key_file is not None:
         try:
-            authorization = b"Bearer " + Path(spec.api_key_file).read_bytes().strip()
+            key = Path(spec.api_key_file).read_bytes().strip()
         except OSError as error:
             raise TableError(
                 f"{field}.api_key_file", f"{spec.api_key_file} cannot be read: {error.strerror}"
             ) from error
-    return Llm(spec, origin, base, authorization)
+    return Llm(spec, origin, base, key)
 
 
 def _check_recipients(spec: RouteTable) -> None:

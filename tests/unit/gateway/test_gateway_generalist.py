@@ -73,6 +73,16 @@ async def test_without_a_key_of_its_own_it_never_sees_the_callers(rig: Rig, smal
     assert b"caller" not in str(small.heard[0].headers).encode()
 
 
+async def test_its_answer_has_the_callers_request_id_unless_it_has_its_own(rig: Rig, small: FakeLlm) -> None:
+    assert (await rig.post(chat("hi"), headers="x-request-id: mine\r\n")).headers["x-request-id"] == "mine"
+
+    async def reply(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(whole(saying({"content": "hello"}), extra="X-Request-Id: small-1\r\n"))
+
+    small.reply = reply
+    assert (await rig.post(chat("hi"), headers="x-request-id: mine\r\n")).headers["x-request-id"] == "small-1"
+
+
 async def test_its_stream_is_passed_on_as_it_arrives(rig: Rig, small: FakeLlm) -> None:
     go = asyncio.Event()
 
