@@ -1,7 +1,7 @@
 # Two commands do everything on a bare Debian 12 machine (root, Go, Python 3.11): `make demo` and `make test`.
 # What is slow to build is kept outside the repository, in $SLMFLEET_CACHE (~/.cache/slmfleet), keyed by its sources.
 
-.PHONY: help demo test test-long bench-gateway lint unit kube node serving e2e crds locks images clean-cache
+.PHONY: help demo test test-long bench-gateway lint unit clients kube node serving e2e crds locks images clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -9,13 +9,13 @@ help: ## this list
 demo: ## the whole loop on a real Kubernetes node of its own; ends with a table
 	@bash tests/run.sh demo
 
-test: ## lint, unit, API server, node, serving and end-to-end tests
-	@bash tests/run.sh lint unit kube node images serving e2e
+test: ## lint, unit, clients, API server, node, serving and end-to-end tests
+	@bash tests/run.sh lint unit clients kube node images serving e2e
 
 test-long: ## what takes longer: ten kills, four kinds of traffic, every Python
 	@bash tests/run.sh long
 
-lint unit kube node serving e2e: ## one part of `make test`
+lint unit clients kube node serving e2e: ## one part of `make test`
 	@bash tests/run.sh $@
 
 bench-gateway: ## our gateway beside others: CPU a call, calls a second, latency (QUICK=1 for a first look)

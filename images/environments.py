@@ -1,7 +1,9 @@
 """The two heavy Python environments as folders of the host, to be mounted read-only into slim containers.
 
-    python3 images/environments.py train|serve|dev|bench|all      (dev: the tests' own, light one; bench: the gateways
-                                                                    that `make bench-gateway` compares ours with)
+    python3 images/environments.py train|serve|dev|clients|bench|all
+
+(dev: the tests' own, light one; clients: other people's clients of OpenAI's API in Python and Node, for tests/clients;
+bench: the gateways that `make bench-gateway` compares ours with.)
 
 Torch and its libraries are several gigabytes: packing them into an image, exporting and importing it takes minutes and
 four times the disk. So they are made once, with Debian 12's own interpreter, which the slim images have as well, and
@@ -19,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +36,8 @@ from devcluster import packages  # noqa: E402
 UV_VERSION = "0.13.8"
 PYTHON = "/usr/bin/python3"
 _STUB = "triton_python_backend_stub"
+_NODE = ROOT / "tests" / "clients" / "node"
+_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 # Raise when `_finish` changes, so that environments made before are not taken for new ones.
 _RECIPE = "1"
 
@@ -45,7 +49,10 @@ def key(name: str, lock: bytes) -> str:
 
 
 def path_of(name: str, cache: Path) -> Path:
-    return cache / "environments" / key(name, _lock(name).read_bytes())
+    lock = _lock(name).read_bytes()
+    if name == "clients":
+        lock += (_NODE / "package-lock.json").read_bytes()
+    return cache / "environments" / key(name, lock)
 
 
 def ensure(name: str, cache: Path, say: Callable[[str], None]) -> Path:
@@ -65,7 +72,7 @@ def ensure(name: str, cache: Path, say: Callable[[str], None]) -> Path:
         _run([uv, "venv", "--quiet", "--relocatable", "--python", PYTHON, partial], name)
         sync = ["pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
         _run([uv, *sync, "--python", partial / "bin" / "python", _lock(name)], name)
-        _finish(name, partial)
+        _finish(name, partial, say)
         partial.rename(target)
         say(f"environment {name}: {time.monotonic() - started:.0f} s")
     return target
@@ -94,9 +101,12 @@ def _lock(name: str) -> Path:
     return lock
 
 
-def _finish(name: str, environment: Path) -> None:
+def _finish(name: str, environment: Path, say: Callable[[str], None]) -> None:
     if name == "serve":
         _install_stub(environment)
+    if name == "clients":
+        say(f"environment {name}: installing {(_NODE / 'package-lock.json').relative_to(ROOT)} …")
+        _install_node(environment)
     subprocess.run(["chmod", "-R", "a+rX", environment], check=True)
 
 
@@ -115,8 +125,21 @@ def _install_stub(environment: Path) -> None:
         program.chmod(0o755)
 
 
-def _run(argv: list[str | Path], name: str) -> None:
-    environ = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+def _install_node(environment: Path) -> None:
+    """Node's packages, by the npm of the environment itself. Node has authorities of its own unless it is told."""
+    home = environment / "node"
+    home.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(_NODE / name, home / name)
+    extra = {"PATH": f"{environment / 'bin'}:{os.environ.get('PATH', '')}"}
+    if _AUTHORITIES.exists():
+        extra["NODE_EXTRA_CA_CERTS"] = os.environ.get("NODE_EXTRA_CA_CERTS", str(_AUTHORITIES))
+    options = ["--prefix", home, "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+    _run([environment / "bin" / "npm", "ci", *options], "clients", extra)
+
+
+def _run(argv: list[str | Path], name: str, extra: Mapping[str, str] | None = None) -> None:
+    environ = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **(extra or {})}
     environ.pop("VIRTUAL_ENV", None)
     done = subprocess.run([str(word) for word in argv], env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -126,7 +149,7 @@ def _run(argv: list[str | Path], name: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["train", "serve", "dev", "bench", "all"])
+    parser.add_argument("name", choices=["train", "serve", "dev", "clients", "bench", "all"])
     chosen = parser.parse_args().name
     try:
         for name in ("train", "serve") if chosen == "all" else (chosen,):

@@ -10,8 +10,12 @@ compile() { # compile NAME ARGS...
 }
 compile slim --extra operator --extra gateway --extra curation --extra cli
 compile dev --extra operator --extra gateway --extra curation --extra cli --group dev --group agent
+compile clients --extra gateway --extra cli --group dev --group clients
 compile train --extra train
 compile serve --extra serve
 # The gateways beside ours in `make bench-gateway`: no part of the project, so not in pyproject.toml.
 uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
     --no-annotate locks/bench.in -o locks/bench.txt
+# Node's clients for tests/clients, by the npm of that environment; the lock names no registry either.
+npm="$(python3 images/environments.py clients | tail -n 1)/bin/npm"
+(cd tests/clients/node && "$npm" install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs parts of the tests (or the demo) in the project's own environment, and prints what each part took.
-#   tests/run.sh PART...      parts: lint unit kube node images serving e2e long demo crds bench
+#   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo crds bench
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # Debian's interpreter makes the environment; Python of the user's choice may lack venv or ssl.
@@ -35,6 +35,11 @@ heavy() { # the environments of the trainer and the server
     export SLMFLEET_TRAIN_PYTHON SLMFLEET_SERVE_PYTHON
 }
 
+clients() { # clients MARKS: other people's programs, in their own environment, against the real gateway process
+    local environment
+    environment="$(environment clients)" && "$environment/bin/python" -m pytest tests/clients -m "$1" -q
+}
+
 lint() {
     "$dev/bin/ruff" check . && "$dev/bin/mypy" -p slmfleet && "$dev/bin/lint-imports"
 }
@@ -47,12 +52,14 @@ run_part() {
     case $1 in
         lint) part lint lint ;;
         unit) part "unit tests" pytest -n 2 tests/unit tests/docs tests/devcluster -m "not kube and not node and not serving and not e2e and not long" -q ;;
+        clients) part "others' clients of the gateway" clients "clients and not long" ;;
         kube) part "API server tests" pytest -n 2 tests/kube -m "kube and not long" -q ;;
         node) part "development cluster" pytest tests/devcluster -m "node and not long" -q ;;
         images) part "images" self_contained ;;
         serving) part "environments" heavy && part "Triton and Ray" pytest tests/serving -m "serving and not long" -q ;;
         e2e) part "environments" heavy && part "end to end" pytest tests/e2e -m "e2e and not long" -q -s -x ;;
         long) part "long unit tests" pytest tests/unit -m long -q
+              part "others' clients of the gateway" clients clients
               part "environments" heavy && part "long tests" pytest tests/e2e -m e2e -q -s ;;
         demo) part "demo" "$dev/bin/python" -m demo.run ;;
         bench) part "gateway beside others" "$dev/bin/python" benchmarks/gateway/run.py ${QUICK:+--quick} ;;
