@@ -12,7 +12,7 @@ demo: ## the whole loop on a real Kubernetes node of its own; ends with a table
 test: ## lint, unit, clients, API server, node, serving and end-to-end tests
 	@bash tests/run.sh lint unit clients kube node images serving e2e
 
-test-long: ## what takes longer: ten kills, four kinds of traffic, every Python
+test-long: ## what takes longer: ten kills of the operator, Git with two clusters, everything that fails well
 	@bash tests/run.sh long
 
 lint unit clients kube node serving e2e: ## one part of `make test`
