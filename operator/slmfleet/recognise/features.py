@@ -26,7 +26,9 @@ SYSTEM_CHARACTERS = 600
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _DIGITS = re.compile(r"\d")
 _TO_BUCKET = np.uint32(32 - BITS)
-_MIX = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1, 0xD6E8FEB9], dtype=np.uint32)
+_THREE = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D], dtype=np.uint32)
+_OF_THREE = np.uint32(0x27D4EB2F)
+_TWO_MORE = np.array([0x165667B1, 0xD6E8FEB9], dtype=np.uint32)
 
 Indices = NDArray[np.int64]
 
@@ -82,14 +84,16 @@ def _byte_grams(text: str) -> NDArray[np.uint16]:
         return np.empty(0, dtype=np.uint16)
     grams = np.empty(2 * count - 6, dtype=np.uint32)
     three, five = grams[: count - 2], grams[count - 2 :]
-    np.multiply(raw[:-2], _MIX[0], out=three)
-    three += raw[1:-1] * _MIX[1]
-    three += raw[2:] * _MIX[2]
-    np.multiply(three[:-2], _MIX[3], out=five)
-    five += raw[3:-1] * _MIX[4]
-    five += raw[4:] * _MIX[5]
+    np.matmul(_windows(raw, count - 2, 3), _THREE, out=three)
+    np.matmul(_windows(raw[3:], count - 4, 2), _TWO_MORE, out=five)
+    five += three[:-2] * _OF_THREE
     grams >>= _TO_BUCKET
     return grams.astype(np.uint16)
+
+
+def _windows(raw: NDArray[np.uint32], count: int, width: int) -> NDArray[np.uint32]:
+    """Each `width` neighbours as a row, without a copy."""
+    return np.ndarray((count, width), np.uint32, raw, 0, (raw.itemsize, raw.itemsize))
 
 
 @lru_cache(maxsize=1024)
