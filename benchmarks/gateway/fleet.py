@@ -48,8 +48,8 @@ class Drawn:
         return self.prompt.replace("{session}", f"{rng.randrange(1 << 32):08x}")
 
     def call(self, rng: random.Random, *, known_prompt: bool = True) -> dict[str, Any]:
-        """A chat call; `known_prompt` False: reworded, so that no fingerprint finds it."""
-        system = self.system(rng) if known_prompt else f"Please: {self.system(rng)} Be {rng.choice(self.shared)}."
+        """A chat call; `known_prompt` False: with the prompt's next wording, which no fingerprint finds."""
+        system = self.system(rng) if known_prompt else f"Please: {self.system(rng)} Be brief."
         messages = [
             {"role": "system", "content": system},
             {"role": "user", "content": self.text(rng, rng.choice((8, 12, 20, 40, 90)))},

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyrage
 from fleet import draw, store, table, write_table
+from machine import free_port
 from prepare import Tools
 
 CHAT = "/v1/chat/completions"
@@ -118,7 +119,7 @@ def _router(program: str, quiet: str) -> Make:
         worker = f"http://127.0.0.1:{scene.upstream}"
         argv = [str(_python(scene) / "bin" / program), *(["launch"] if program == "sglang-router" else [])]
         argv += ["--host", "127.0.0.1", "--port", str(port), "--worker-urls", worker, "--policy", "round_robin"]
-        return Made([*argv, "--log-level", quiet, "--prometheus-port", str(port + 1)], port)
+        return Made([*argv, "--log-level", quiet, "--prometheus-port", str(free_port())], port)
 
     return make
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from zlib import crc32
 
 import numpy as np
@@ -26,6 +25,10 @@ USER_CHARACTERS = 640
 SYSTEM_CHARACTERS = 600
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _DIGITS = re.compile(r"\d")
+_TO_BUCKET = np.uint32(32 - BITS)
+_THREE = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D], dtype=np.uint32)
+_OF_THREE = np.uint32(0x27D4EB2F)
+_TWO_MORE = np.array([0x165667B1, 0xD6E8FEB9], dtype=np.uint32)
 
 Indices = NDArray[np.int64]
 
@@ -42,19 +45,24 @@ def bounded(text: str) -> str:
     """The part of a user text that is looked at: its beginning and its end, lower-cased, digits as 0."""
     if len(text) > USER_CHARACTERS:
         text = text[: USER_CHARACTERS - 160] + " " + text[-160:]
-    return _DIGITS.sub("0", text.lower())
+    text = _DIGITS.sub("0", text.lower())
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # what is no Unicode becomes "?"
 
 
 def features(frame: Frame) -> Features:
     """What the classifier sees of a call."""
     text = bounded(frame.user)
-    words = [crc32(t.encode("utf-8", "replace")) >> (32 - BITS) for t in _TOKEN.findall(text)]
-    pairs = [(31 * a + b + 7) & (BUCKETS - 1) for a, b in pairwise(words)]
+    words = [*map(crc32, map(str.encode, _TOKEN.findall(text)))]
     grams = _byte_grams(text)
-    found = np.empty(len(words) + len(pairs) + len(grams), dtype=np.uint16)
-    found[: len(words)] = words
-    found[len(words) : len(words) + len(pairs)] = pairs
-    found[len(words) + len(pairs) :] = grams
+    count = len(words)
+    found = np.empty(max(0, 2 * count - 1) + len(grams), dtype=np.uint16)
+    if count:
+        hashed, pairs = found[:count], found[count : 2 * count - 1]
+        hashed[:] = np.array(words, dtype=np.uint32) >> _TO_BUCKET
+        np.multiply(hashed[:-1], 31, out=pairs)  # wraps around, as all of this does
+        pairs += hashed[1:]
+        pairs += 7
+    found[len(found) - len(grams) :] = grams
     return Features(_distinct(found), _system_features(frame.system[:SYSTEM_CHARACTERS]))
 
 
@@ -70,12 +78,22 @@ def _distinct(found: NDArray[np.uint16]) -> Indices:
 
 
 def _byte_grams(text: str) -> NDArray[np.uint16]:
-    raw = np.frombuffer(f" {text} ".encode("utf-8", "replace"), dtype=np.uint8).astype(np.uint32)
-    if len(raw) < 5:
+    raw = np.frombuffer(f" {text} ".encode(), dtype=np.uint8).astype(np.uint32)
+    count = len(raw)
+    if count < 5:
         return np.empty(0, dtype=np.uint16)
-    three = raw[:-2] * np.uint32(0x9E3779B1) + raw[1:-1] * np.uint32(0x85EBCA77) + raw[2:] * np.uint32(0xC2B2AE3D)
-    five = three[:-2] * np.uint32(0x27D4EB2F) + raw[3:-1] * np.uint32(0x165667B1) + raw[4:] * np.uint32(0xD6E8FEB9)
-    return (np.concatenate([three, five]) >> np.uint32(32 - BITS)).astype(np.uint16)
+    grams = np.empty(2 * count - 6, dtype=np.uint32)
+    three, five = grams[: count - 2], grams[count - 2 :]
+    np.matmul(_windows(raw, count - 2, 3), _THREE, out=three)
+    np.matmul(_windows(raw[3:], count - 4, 2), _TWO_MORE, out=five)
+    five += three[:-2] * _OF_THREE
+    grams >>= _TO_BUCKET
+    return grams.astype(np.uint16)
+
+
+def _windows(raw: NDArray[np.uint32], count: int, width: int) -> NDArray[np.uint32]:
+    """Each `width` neighbours as a row, without a copy."""
+    return np.ndarray((count, width), np.uint32, raw, 0, (raw.itemsize, raw.itemsize))
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-ROWS = 64  # converted at once: what fits the cache beside the weights
+CONVERTED = 65_536  # weights made floats at once: what fits the cache
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,12 @@ class Scores:
 
     def weighted(self, buckets: NDArray[np.int64], weight: Floats) -> Floats:
         """The sum of the buckets' rows, each times its weight: one number a task."""
-        total = np.zeros(len(self.scale), dtype=np.float32)
-        for start in range(0, len(buckets), ROWS):
-            rows = self.bytes[buckets[start : start + ROWS]].astype(np.float32)
-            total += weight[start : start + ROWS] @ rows
-        return total * self.scale
+        step = max(1, CONVERTED // max(1, len(self.scale)))
+        total = weight[:step] @ self.bytes[buckets[:step]].astype(np.float32)
+        for start in range(step, len(buckets), step):
+            total += weight[start : start + step] @ self.bytes[buckets[start : start + step]].astype(np.float32)
+        total *= self.scale
+        return total
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Familiar:
         known = self.buckets[start:end]
         if not len(known) or not len(buckets):
             return absent
-        place = np.minimum(known.searchsorted(buckets.astype(np.uint16)), len(known) - 1)
-        hit = known[place] == buckets
+        wanted = buckets.astype(np.uint16)
+        place = np.minimum(known.searchsorted(wanted), len(known) - 1)
+        hit = known[place] == wanted
         steps = int(self.steps[start:end][place[hit]].sum(dtype=np.int64))
         return absent + steps * float(self.step[task]) / len(buckets)
