@@ -124,7 +124,7 @@ class _Shares:
     that no call that was decided before it is among them."""
 
     def __init__(self) -> None:
-        self._first: dict[tuple[str, int], int] = {}
+        self._looked: set[tuple[str, int]] = set()
         self._rows: dict[tuple[str, int], tuple[int, int]] = {}
 
     def see(self, line: demo.Run) -> None:
@@ -134,10 +134,11 @@ class _Shares:
             weight = (status.get("rollout") or {}).get("weightPercent", 0)
             if "candidate" not in status or not 0 < weight < 100:
                 continue
-            if (name, weight) in self._first:
-                self._rows[(name, weight)] = (self._first[(name, weight)], count)
-            else:
-                self._first[(name, weight)] = len(look.results(line, "rollout"))
+            if (name, weight) not in self._looked:
+                self._looked.add((name, weight))
+                continue
+            first, _ = self._rows.setdefault((name, weight), (count, count))
+            self._rows[(name, weight)] = (first, count)
 
     def steps(self, rows: look.Rows) -> dict[tuple[str, int], tuple[int, int]]:
         """By specialist and weight: conversations that the candidate answered, of how many. A conversation is the unit
