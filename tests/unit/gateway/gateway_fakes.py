@@ -279,7 +279,7 @@ class Rig:
     async def raw(self, data: bytes, *, admin: bool = False) -> Answer:
         caller = await self.connect(admin=admin)
         caller.send(data)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             answer = await caller.answer()
         caller.close()
         return answer
@@ -366,7 +366,7 @@ def task(text: str = "play some music", **more: Any) -> dict[str, Any]:
     return {"model": "big", "messages": [system, {"role": "user", "content": text}], **more}
 
 
-async def until(holds: Callable[[], Any], seconds: float = 3.0) -> None:
+async def until(holds: Callable[[], Any], seconds: float = 60) -> None:
     """Wait for something that the gateway does on its own time."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Running:
     process: asyncio.subprocess.Process
     address: str
     admin: str
+    drains: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def post(self, body: Any) -> int:
         data = json.dumps(body).encode()
@@ -75,9 +76,18 @@ async def start(*arguments: str, within: Sequence[str] = ()) -> Running:
         while line := await process.stdout.readline():
             event = json.loads(line)
             if event["event"] == "Listening":
-                return Running(process, event["listen"], event["admin"])
+                running = Running(process, event["listen"], event["admin"])
+                running.drains = [asyncio.create_task(_drain(pipe)) for pipe in (process.stdout, process.stderr)]
+                return running
     assert process.stderr is not None
     raise AssertionError((await process.stderr.read()).decode())
+
+
+async def _drain(pipe: asyncio.StreamReader | None) -> None:
+    """Read what nobody looks at: a full pipe would hold the process back."""
+    assert pipe is not None
+    while await pipe.read(1 << 16):
+        pass
 
 
 async def _exchange(address: str, request: bytes) -> Answer:

@@ -97,7 +97,7 @@ async def test_its_stream_is_passed_on_as_it_arrives(rig: Rig, small: FakeLlm) -
     data = json.dumps(chat("hi", stream=True)).encode()
     caller.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n%b" % (len(data), data))
     assert "tier=generalist" in (await caller.head()).headers["x-slmfleet-route"]
-    assert b'"a"' in await asyncio.wait_for(caller.chunk(), 3)
+    assert b'"a"' in await asyncio.wait_for(caller.chunk(), 60)
     go.set()
     assert (await caller.chunk(), await caller.chunk()) == (b"data: [DONE]\n\n", b"")
     caller.close()

@@ -196,7 +196,7 @@ async def test_a_full_pool_spills_at_once(rig: Rig) -> None:
 
     rig.triton.reply = reply
     waiting = [asyncio.create_task(rig.post(task())) for _ in range(2)]
-    await until(lambda: rig.gateway.counters.pool("tiny").in_flight == 2, 2)
+    await until(lambda: rig.gateway.counters.pool("tiny").in_flight == 2)
     assert (await rig.post(task())).route["spilled"] == "full"
     go.set()
     assert [(await call).route["tier"] for call in waiting] == ["specialist", "specialist"]
@@ -231,7 +231,7 @@ async def test_shadow_replays_the_llms_calls_and_compares_the_objects(rig: Rig) 
         rig.triton.text = text
         answer = await rig.post(task())
         assert answer.route["tier"] == "llm"
-        await until(lambda: len(rig.triton.heard) == len(rig.llm.heard), 2)
+        await until(lambda: len(rig.triton.heard) == len(rig.llm.heard))
         await asyncio.sleep(0.02)
     shadow = rig.signals.specialists["intents"].shadow["rev2"]
     assert (shadow.agreed, shadow.disagreed, shadow.failed, shadow.skipped) == (1, 1, 1, 0)
@@ -241,7 +241,7 @@ async def test_an_invalid_llm_answer_judges_no_candidate(rig: Rig) -> None:
     candidate = {"name": "rev2", "adapter": "intents-2", "pool": "tiny"}
     await rig.change(stable=None, candidate=candidate, shadow_percent=100)
     await rig.post(task(stream=True))
-    await until(lambda: rig.signals.specialists["intents"].shadow, 2)
+    await until(lambda: rig.signals.specialists["intents"].shadow)
     assert rig.signals.specialists["intents"].shadow["rev2"].skipped == 1
     assert rig.triton.heard == []
 

@@ -69,7 +69,7 @@ async def test_a_lower_version_is_ignored(rig: Rig) -> None:
 
 async def test_a_new_table_is_live_within_a_quarter_of_a_second_unasked(rig: Rig) -> None:
     rig.write(changed(rig.content, "specialists", []))
-    await until(lambda: rig.signals.table_version == 2, 0.5)
+    await until(lambda: rig.signals.table_version == 2)
     assert (await rig.post(task())).route == {"tier": "llm", "rule": "none"}
 
 

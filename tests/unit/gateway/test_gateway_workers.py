@@ -55,7 +55,7 @@ class Fleet:
         caller = Caller(*await asyncio.open_connection(host, int(port)))
         try:
             caller.send(data)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 return await caller.answer()
         finally:
             caller.close()
@@ -104,7 +104,7 @@ async def fleet(tmp_path: Path, identity: Any) -> AsyncIterator[Fleet]:
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await process.stdout.read()  # to its end: every worker has ended, too
         await process.wait()
     shutil.rmtree(scratch)
@@ -167,7 +167,7 @@ async def test_sigterm_under_load_loses_no_call_and_no_record(fleet: Fleet, iden
 
     fleet.llm.reply = reply
     calls = [asyncio.create_task(fleet.post(chat(str(n)))) for n in range(40)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(fleet.llm.heard) < 40:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     fleet.process.terminate()
@@ -184,7 +184,7 @@ async def test_no_worker_outlives_its_supervisor(fleet: Fleet) -> None:
     pids = await fleet.pids()
     fleet.process.kill()
     await fleet.process.wait()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while any(map(alive, pids)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
