@@ -19,17 +19,19 @@ from fleet import Drawn
 
 PAYLOADS = {"0.2 KB": 200, "1 KB": 1_000, "220 KB": 220_000}
 MARK = "@@number@@"
-_VARIANTS = 16
+UNKNOWN = 4  # every fourth call has a prompt that no fingerprint finds
+_VARIANTS = 64
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a system takes chat calls."""
+    """Where a system takes chat calls; `known_frames`: only such as its fingerprints find."""
 
     port: int
     path: str
     model: str
     headers: dict[str, str]
+    known_frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def bodies(tasks: list[Drawn], size: int, *, stream: bool) -> list[str]:
 
 
 def _body(task: Drawn, size: int, number: int, rng: random.Random, stream: bool) -> str:
-    request = task.call(rng, known_prompt=number % 4 != 0)
+    request = task.call(rng, known_prompt=number % UNKNOWN != 0)
     if size < 500:
         request["messages"] = request["messages"][1:]
     said = request["messages"][-1]
@@ -73,10 +75,11 @@ def _body(task: Drawn, size: int, number: int, rng: random.Random, stream: bool)
 
 def script(target: Target, texts: list[str], folder: Path) -> Path:
     """wrk's script: the bodies in turn, each with a number of its own."""
+    texts = [text for number, text in enumerate(texts) if number % UNKNOWN or not target.known_frames]
     pieces = [text.replace('"model": "big"', f'"model": "{target.model}"').split(MARK) for text in texts]
     lines = [f"  {{ {_long(before)}, {_long(after)} }}," for before, after in pieces]
     headers = {"content-type": "application/json", "authorization": "Bearer bench", **target.headers}
-    path = folder / f"{target.port}-{abs(hash(tuple(texts))) % 10**8}.lua"
+    path = folder / f"{target.port}-{len(texts)}-{len(texts[0])}.lua"
     path.write_text(
         "local bodies = {\n" + "\n".join(lines) + "\n}\nlocal n = 0\n"
         + "".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}\n" for name, value in headers.items())

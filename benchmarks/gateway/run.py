@@ -178,7 +178,7 @@ class Bench:
             return None
         port = made.port or _port_in(log)
         assert port is not None
-        return Running(name, process.pid, load.Target(port, made.path, made.model, made.headers))
+        return Running(name, process.pid, load.Target(port, made.path, made.model, made.headers, made.known_frames))
 
     @contextlib.contextmanager
     def _nginx(self) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Made:
     model: str = "big"
     headers: dict[str, str] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
+    known_frames: bool = False  # gets only calls whose prompt it knows
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,11 @@ def everything_on(scene: Scene, port: int) -> Made:
     content = table(draw(scene.specialists), classifier, scene.llm)
     recipient = str(pyrage.x25519.Identity.generate().to_public())
     capture = {"enabled": True, "recipients": [recipient], "body_limit_bytes": 16_384}
-    return _ours(scene, port, content | {"capture": capture}, "everything-on")
+    return _ours(scene, port, content | {"capture": capture}, f"everything-on-{port}")
+
+
+def known_frames(scene: Scene, port: int) -> Made:
+    return replace(everything_on(scene, port), known_frames=True)
 
 
 def envoy(scene: Scene, port: int) -> Made:
@@ -154,6 +159,7 @@ def _python(scene: Scene) -> Path:
 
 SYSTEMS: dict[str, Make] = {
     "slmfleet, everything on": everything_on,
+    "slmfleet, everything on, frames known": known_frames,
     "slmfleet, pass-through": pass_through,
     "Envoy": envoy,
     "TensorZero": tensorzero,

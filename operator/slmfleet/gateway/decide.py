@@ -24,6 +24,7 @@ _UNSUPPORTED = (
     "prediction",
     "web_search_options",
 )
+_ASKED_FOR = frozenset((*_UNSUPPORTED, "n", "modalities"))
 _ROLES = ("system", "developer", "user", "assistant")
 
 
@@ -62,14 +63,15 @@ def unsupported(request: dict[str, Any]) -> str | None:
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
         return "messages"
-    for field in _UNSUPPORTED:
-        if request.get(field):
-            return field
-    if request.get("n") not in (None, 1):
-        return "n"
-    if request.get("modalities") not in (None, ["text"]):
-        return "modalities"
-    return None if all(_is_text(message) for message in messages) else "content"
+    if not _ASKED_FOR.isdisjoint(request):
+        for field in _UNSUPPORTED:
+            if request.get(field):
+                return field
+        if request.get("n") not in (None, 1):
+            return "n"
+        if request.get("modalities") not in (None, ["text"]):
+            return "modalities"
+    return None if all(map(_is_text, messages)) else "content"
 
 
 def _classified(table: Table, request: dict[str, Any]) -> Chosen:

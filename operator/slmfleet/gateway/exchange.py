@@ -10,7 +10,7 @@ from slmfleet.gateway import errors
 from slmfleet.gateway.errors import ApiError
 from slmfleet.gateway.frames import Frames
 from slmfleet.gateway.headers import Header as Header
-from slmfleet.gateway.headers import Headers
+from slmfleet.gateway.headers import Headers, block
 
 if TYPE_CHECKING:
     from slmfleet.gateway.protocol import Connection
@@ -145,8 +145,7 @@ class Exchange:
             self.connection.transport.abort()
 
     def _head(self, status: int, headers: Sequence[Header], length: int | None) -> bytes:
-        parts = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        parts += [b"%b: %b\r\n" % header for header in headers]
+        parts = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, block(headers)]
         if length is not None:
             parts.append(b"content-length: %d\r\n" % length)
         elif self._chunked:

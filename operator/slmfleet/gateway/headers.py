@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 Header = tuple[bytes, bytes]
+_field = b": ".join
+
+
+def block(fields: Iterable[Header]) -> bytes:
+    """Fields as they stand in a head, each with the end of its line."""
+    return b"\r\n".join([*map(_field, fields), b""])
 
 
 class Headers(list[Header]):

@@ -18,7 +18,8 @@ from slmfleet.gateway.call import Call
 from slmfleet.gateway.deadline import of_the_last
 from slmfleet.gateway.endings import cut_short
 from slmfleet.gateway.errors import ApiError
-from slmfleet.gateway.exchange import Exchange, Header
+from slmfleet.gateway.exchange import Exchange
+from slmfleet.gateway.headers import Header, block
 from slmfleet.gateway.relay import TAIL_BYTES, Relay, end_to_end
 from slmfleet.gateway.table import Llm
 from slmfleet.gateway.trace import TRACEPARENT
@@ -99,9 +100,9 @@ def request_bytes(llm: Llm, call: Call, without: frozenset[bytes] = frozenset())
     if call.trace is not None:
         kept = [header for header in kept if header[0].lower() != TRACEPARENT]
         kept += call.trace_headers(own_span=call.api is not None)
-    parts += [b"%b: %b\r\n" % header for header in kept]
     if llm.key is not None:
-        parts.append(b"%b: %b\r\n" % credential(llm.key, call))
+        kept.append(credential(llm.key, call))
+    parts.append(block(kept))
     if body or http.method in (b"POST", b"PUT", b"PATCH"):
         parts.append(b"content-length: %d\r\n" % len(body))
     parts.append(b"\r\n")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from slmfleet.gateway.accesslog import AccessLog
 from slmfleet.gateway.admin import Admin, registry
+from slmfleet.gateway.allocator import keep_buffers
 from slmfleet.gateway.app import App
 from slmfleet.gateway.call import Calls
 from slmfleet.gateway.capture import Capture
@@ -208,6 +209,7 @@ async def serve(
     options: Options, *, load: LoadClassifier | None, fingerprint: Fingerprint | None, parent: int | None = None
 ) -> None:
     """Run until SIGTERM or SIGINT, or until the pipe `parent` (a file descriptor) closes; then drain."""
+    keep_buffers()
     gateway = Gateway(options, load=load, fingerprint=fingerprint)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -79,7 +79,7 @@ def frame_of(request: Any) -> Frame:
 
 
 def _system_texts(request: dict[str, Any]) -> list[str]:
-    texts = [text_of(request.get("system")), text_of(request.get("instructions"))]
+    texts = [text_of(request[key]) for key in ("system", "instructions") if key in request]
     return [t for t in texts if t]
 
 
@@ -94,6 +94,8 @@ def _messages(request: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tool_names(request: dict[str, Any]) -> tuple[str, ...]:
+    if "tools" not in request and "functions" not in request:
+        return ()
     names = []
     for key in ("tools", "functions"):
         listed = request.get(key)

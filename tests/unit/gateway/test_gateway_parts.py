@@ -17,7 +17,7 @@ from slmfleet.gateway.budget import WINDOW_SECONDS, RetryBudget
 from slmfleet.gateway.checks import compile_check
 from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.frames import WAITING_BYTES, Frames
-from slmfleet.gateway.headers import Headers
+from slmfleet.gateway.headers import Headers, block
 from slmfleet.gateway.llm import with_model
 from slmfleet.gateway.relay import end_to_end
 from slmfleet.gateway.render import compile_template, plain_messages
@@ -273,3 +273,8 @@ def test_only_end_to_end_headers_are_passed_on(fields: list[tuple[bytes, bytes]]
 )
 def test_tokens_are_counted_from_the_end_of_an_answer(tail: bytes, counts: tuple[int, int]) -> None:
     assert token_counts(tail) == counts
+
+
+def test_a_block_of_headers_ends_each_of_its_lines() -> None:
+    assert block([(b"A", b"1"), (b"b", b"")]) == b"A: 1\r\nb: \r\n"
+    assert block([]) == b""
