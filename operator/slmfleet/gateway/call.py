@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -152,6 +153,7 @@ def _parse(body: bytes) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
+@lru_cache(maxsize=4096)
 def safe(value: str) -> str:
     """A name as it may stand in the route header."""
     return "".join(c if c.isalnum() or c in "-_./:" else "_" for c in value)[:128]

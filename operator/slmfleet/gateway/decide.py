@@ -6,8 +6,7 @@ cannot give (tools, several choices, images, …) stays with the LLM before anyt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from slmfleet.gateway.log import log
 from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
@@ -28,8 +27,7 @@ _ASKED_FOR = frozenset((*_UNSUPPORTED, "n", "modalities"))
 _ROLES = ("system", "developer", "user", "assistant")
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(NamedTuple):
     """The owner of a call, if any, and how that was found."""
 
     route: CompiledRoute | None

@@ -16,6 +16,7 @@ from slmfleet.gateway.upstream import UpstreamConnection
 
 HOLD_BYTES = 4 << 20
 TAIL_BYTES = 8192
+LAST_BYTES = 8 * TAIL_BYTES  # pieces kept before they are cut to the tail: not after every one of a stream
 SSE_FACTOR = 16  # a stream's events are this much larger than the text in them, about
 HOP_BY_HOP = frozenset(
     (
@@ -94,8 +95,8 @@ class Relay:
     """An answer on its way to the caller, with a copy (up to `keep` bytes) for the log and its tail for the counts."""
 
     __slots__ = (
-        "_exchange", "_extra", "_frames", "_held", "_keep", "_kept", "_length", "_out", "_size",
-        "cut", "encoding", "event_stream", "open_ended", "status", "tail",
+        "_exchange", "_extra", "_frames", "_held", "_keep", "_kept", "_last", "_last_bytes", "_length", "_out",
+        "_size", "cut", "encoding", "event_stream", "open_ended", "status",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, extra: list[Header], keep: int) -> None:
@@ -113,7 +114,8 @@ class Relay:
         self.event_stream = False
         self.open_ended = False
         self.cut = False
-        self.tail = b""
+        self._last: list[bytes] = []
+        self._last_bytes = 0
 
     def on_head(self, status: int, headers: Headers, length: int | None, flow: UpstreamConnection) -> None:
         self.status = status
@@ -135,8 +137,13 @@ class Relay:
         self._exchange.start(status, self._out, length)
 
     def on_data(self, data: bytes) -> None:
-        self._size += len(data)
-        self.tail = data if len(data) >= TAIL_BYTES else (self.tail + data)[-TAIL_BYTES:]
+        size = len(data)
+        self._size += size
+        self._last.append(data)
+        self._last_bytes += size
+        if self._last_bytes > LAST_BYTES:
+            self._last = [data] if size >= TAIL_BYTES else [self.tail]
+            self._last_bytes = len(self._last[0])
         if self._size <= self._keep:
             self._kept.append(data)
         else:
@@ -163,6 +170,11 @@ class Relay:
             self._exchange.finished = True
             return
         self._exchange.send(self.status, self._out, body)
+
+    @property
+    def tail(self) -> bytes:
+        """The answer's last bytes: TAIL_BYTES of them, or all that there are."""
+        return b"".join(self._last)[-TAIL_BYTES:]
 
     def kept(self) -> bytes:
         return b"".join(self._kept)

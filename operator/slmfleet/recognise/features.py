@@ -8,8 +8,8 @@ tables of their own: the first must be able to decide alone.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -33,8 +33,7 @@ _TWO_MORE = np.array([0x165667B1, 0xD6E8FEB9], dtype=np.uint32)
 Indices = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Features:
+class Features(NamedTuple):
     """Bucket numbers without repeats: `user` (words, pairs, byte n-grams of the user text), `system` (words)."""
 
     user: Indices

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from slmfleet.recognise.memory import Memory
 
@@ -30,8 +29,7 @@ _SPACE = re.compile(r"\s+")
 _LINE_END = re.compile(r"\n(?<=[^\d\s]\n)\s*(?=[^\d\s])")
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """One request, taken apart. Lengths are in characters."""
 
     system: str = ""

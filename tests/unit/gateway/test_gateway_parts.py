@@ -16,10 +16,11 @@ from slmfleet.gateway.bodies import assemble, decode, token_counts
 from slmfleet.gateway.budget import WINDOW_SECONDS, RetryBudget
 from slmfleet.gateway.checks import compile_check
 from slmfleet.gateway.counters import Counters
+from slmfleet.gateway.exchange import Exchange, Request
 from slmfleet.gateway.frames import WAITING_BYTES, Frames
 from slmfleet.gateway.headers import Headers, block
 from slmfleet.gateway.llm import with_model
-from slmfleet.gateway.relay import end_to_end
+from slmfleet.gateway.relay import LAST_BYTES, TAIL_BYTES, Relay, end_to_end
 from slmfleet.gateway.render import compile_template, plain_messages
 from slmfleet.gateway.upstream import Origin
 from slmfleet.wire.routes import OutputFormat, Revision, SpecialistRoute
@@ -278,3 +279,16 @@ def test_tokens_are_counted_from_the_end_of_an_answer(tail: bytes, counts: tuple
 def test_a_block_of_headers_ends_each_of_its_lines() -> None:
     assert block([(b"A", b"1"), (b"b", b"")]) == b"A: 1\r\nb: \r\n"
     assert block([]) == b""
+
+
+@pytest.mark.parametrize("size", [1, 37, TAIL_BYTES - 1, TAIL_BYTES, TAIL_BYTES + 1, 100_000])
+def test_the_tail_of_an_answer_is_its_last_bytes_whatever_its_pieces(size: int) -> None:
+    relay = Relay(Exchange(None, Request(b"GET", b"/", Headers(), b"", True, True, "")), [], 0)  # type: ignore[arg-type]
+    relay._held = []
+    whole = b""
+    for number in range(400_000 // size // (20 if size == 1 else 1)):
+        piece = str(number).encode().rjust(size, b".")[-size:]
+        whole += piece
+        relay.on_data(piece)
+    assert relay.tail == whole[-TAIL_BYTES:]
+    assert sum(map(len, relay._last)) <= LAST_BYTES + size
