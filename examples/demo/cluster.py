@@ -153,6 +153,7 @@ def development_cluster(
     with contextlib.suppress(Failed):  # what an interrupted run, or one with --keep, left under this name
         run([sys.executable, "-m", "devcluster", "down", "--name", name], what="devcluster down",
             env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300)  # fmt: skip
+    devcluster("build", "helm")  # which `up` does not need and the chart's install does
     try:
         print(devcluster("up", "--name", name, *flags).strip(), flush=True)
         tools = dict(
