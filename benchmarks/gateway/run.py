@@ -227,6 +227,7 @@ class Bench:
         say(f"{name}: {setting}: {found}")
 
     def _skip(self, name: str, why: str) -> None:
+        why = why.replace(str(self.folder), "").replace(str(Path.home()), "~")  # results are committed
         self.why[name] = why
         say(f"{name}: not run: {why}")
 
