@@ -71,7 +71,7 @@ def _shown(mine: float | None, ours: float | None, rounds: list[dict[str, Any]])
     failed, done = sum(one["failed"] for one in rounds), sum(one["requests"] for one in rounds)
     if 2 * failed >= max(1, done):
         return f"fails ({failed} of {done})"
-    if mine is None or (_chunks(rounds) and done * CHUNKS < _chunks(rounds) / 2):
+    if mine is None or (_chunks(rounds) and done * CHUNKS < _chunks(rounds) / 3):
         return "falls behind"
     ratio = f" ({mine / ours:.2f})" if ours else ""
     number = f"{mine:,.0f}" if mine >= 10 else f"{mine:.1f}"
