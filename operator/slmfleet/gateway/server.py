@@ -14,7 +14,6 @@ import random
 import secrets
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -46,7 +45,6 @@ SWEEP_SECONDS = 5.0
 QUIET_SECONDS = 0.5
 FLUSH_SECONDS = 5.0
 BACKLOG = 1024
-SWITCH_SECONDS = 0.0005  # how long the log's thread may keep the interpreter from the event loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +210,6 @@ async def serve(
 ) -> None:
     """Run until SIGTERM or SIGINT, or until the pipe `parent` (a file descriptor) closes; then drain."""
     keep_buffers()
-    sys.setswitchinterval(SWITCH_SECONDS)
     gateway = Gateway(options, load=load, fingerprint=fingerprint)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

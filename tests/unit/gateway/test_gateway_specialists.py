@@ -127,7 +127,7 @@ async def test_a_specialist_that_is_too_slow_escalates(rig: Rig) -> None:
     assert rig.signals.specialists["intents"].arms["rev1"].errors == 1
     pool = rig.signals.pools["tiny"]
     assert (pool.in_flight, pool.arrivals, pool.spilled) == (0, 1, 0)
-    assert 0.05 < pool.in_flight_seconds < 1
+    assert pool.in_flight_seconds > 0.05
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "503 Service Unavailable"])
