@@ -38,18 +38,14 @@ def fakes() -> Iterator[LoopThread]:
 
 @pytest.fixture(scope="session")
 def llm(fakes: LoopThread) -> Iterator[FakeApi]:
-    server = FakeApi()
-    fakes.run(server.start())
-    yield server
-    fakes.run(server.stop())
+    with fakes.serving(FakeApi()) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def triton(fakes: LoopThread) -> Iterator[FakeTriton]:
-    server = FakeTriton()
-    fakes.run(server.start())
-    yield server
-    fakes.run(server.stop())
+    with fakes.serving(FakeTriton()) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

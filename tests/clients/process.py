@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -10,17 +11,18 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyrage
-from tests.unit.gateway.gateway_fakes import SCHEMA, TEMPLATE
+from tests.unit.gateway.gateway_fakes import SCHEMA, TEMPLATE, FakeServer
 
 from slmfleet.store.segments import read_directory
 
 COMMAND = [sys.executable, "-m", "slmfleet.cli", "gateway", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
 Result = TypeVar("Result")
+Server = TypeVar("Server", bound=FakeServer)
 
 
 class LoopThread:
@@ -33,6 +35,13 @@ class LoopThread:
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+
+    @contextlib.contextmanager
+    def serving(self, server: Server) -> Iterator[Server]:
+        """A fake that serves in this loop while the block runs."""
+        self.run(server.start())
+        yield server
+        self.run(server.stop())
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)

@@ -44,10 +44,8 @@ class Mirror(FakeServer):
 
 @pytest.fixture(scope="module")
 def mirror(fakes: LoopThread) -> Iterator[Mirror]:
-    server = Mirror()
-    fakes.run(server.start())
-    yield server
-    fakes.run(server.stop())
+    with fakes.serving(Mirror()) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.deadline import of_a_try
 from slmfleet.gateway.decide import Chosen
 from slmfleet.gateway.exchange import Exchange
+from slmfleet.gateway.headers import block
 from slmfleet.gateway.llm import STREAM_FACTOR, explain, with_model
 from slmfleet.gateway.proving import Proving
 from slmfleet.gateway.ratelimit import RateLimits
@@ -219,7 +220,7 @@ def request_bytes(generalist: Llm, call: Call) -> bytes:
     ]
     passed = {name: call.http.lookup[name] for name in _PASSED_ON if name in call.http.lookup}
     passed.update(call.trace_headers())
-    parts += [b"%b: %b\r\n" % header for header in passed.items()]
+    parts.append(block(passed.items()))
     if generalist.authorization is not None:
         parts.append(b"authorization: %b\r\n" % generalist.authorization)
     return b"".join([*parts, b"\r\n", body])

@@ -17,12 +17,13 @@ from slmfleet.gateway.attempts import Attempt
 from slmfleet.gateway.balance import Server, pick, share_of
 from slmfleet.gateway.counters import Counters, PoolCounter
 from slmfleet.gateway.deadline import of_a_try
+from slmfleet.gateway.headers import Header, block
 from slmfleet.gateway.relay import Collect
 from slmfleet.gateway.render import plain_messages
 from slmfleet.gateway.samples import majority
 from slmfleet.gateway.slots import Slots
 from slmfleet.gateway.table import CompiledPool, CompiledRoute, Table
-from slmfleet.gateway.upstream import Client, Header, Timeouts, UpstreamError
+from slmfleet.gateway.upstream import Client, Timeouts, UpstreamError
 from slmfleet.wire.routes import Revision
 
 CONNECT_SECONDS = 1.0
@@ -222,7 +223,7 @@ def _payload(
         f"POST /v2/models/{pool.spec.model}/generate HTTP/1.1\r\nhost: {server.origin.host_header.decode()}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
     )
-    return head.encode() + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n" + body
+    return head.encode() + block(headers) + b"\r\n" + body
 
 
 def _answer(content: dict[str, Any], route: CompiledRoute) -> Answer | None:

@@ -9,6 +9,7 @@ from typing import Any
 import pyrage
 import pytest
 import uvloop
+from gateway_collector import FakeCollector
 from gateway_fakes import FakeLlm, FakeTriton, Rig, classifier_from, fingerprint, table
 
 from slmfleet.gateway.exchange import Limits
@@ -22,6 +23,14 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> d
 @pytest.fixture
 def identity() -> Iterator[Any]:
     yield pyrage.x25519.Identity.generate()
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[FakeCollector]:
+    made = FakeCollector()
+    await made.start()
+    yield made
+    await made.stop()
 
 
 @pytest.fixture

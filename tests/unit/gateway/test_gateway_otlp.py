@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -123,14 +122,6 @@ def test_callers_cannot_make_labels_without_end() -> None:
 
 
 # --- the exporter ---
-
-
-@pytest.fixture
-async def collector() -> AsyncIterator[FakeCollector]:
-    made = FakeCollector()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 async def sent(collector: FakeCollector, calls: int = 1, messages: int = 2) -> Exporter:

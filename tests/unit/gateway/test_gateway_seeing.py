@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -34,14 +33,6 @@ from slmfleet.gateway.server import Gateway, Seeing
 
 PARENT = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
 SECRET = "my card is 4111"
-
-
-@pytest.fixture
-async def collector() -> AsyncIterator[FakeCollector]:
-    made = FakeCollector()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 async def seen_by(rig: Rig, **seeing: Any) -> Rig:
