@@ -30,6 +30,7 @@ ENVIRONMENTS = {
     "/usr/lib/python3.11/ensurepip": "python3-venv",
     f"/usr/lib/{platform.machine()}-linux-gnu/libpython3.11.so.1.0": "libpython3.11",
 }
+NATIVE = {"cc": "gcc", "/usr/include/stdio.h": "libc6-dev"}
 BENCHMARK = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
 _PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 

@@ -27,6 +27,8 @@ environment() { # environment NAME: its folder, made if it is missing
 dev=$(environment dev) || exit 1
 [ -x "$dev/bin/python" ] || { echo "tests: the environment of the tests could not be made (see above)" >&2; exit 1; }
 export PATH="$dev/bin:$PATH"
+SLMFLEET_NATIVE=$("$python" images/native.py) || exit 1
+export SLMFLEET_NATIVE
 pytest() { "$dev/bin/python" -m pytest "$@"; }
 
 heavy() { # the environments of the trainer and the server

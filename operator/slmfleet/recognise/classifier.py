@@ -18,14 +18,26 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slmfleet.recognise.features import BUCKETS, SYSTEM_BUCKETS, Features, Indices, features
+from slmfleet.recognise import native
+from slmfleet.recognise.features import (
+    BUCKETS,
+    SYSTEM_BUCKETS,
+    Features,
+    Indices,
+    bounded,
+    features,
+    prompt_features,
+    shortened,
+    word_buckets,
+)
 from slmfleet.recognise.frame import Frame, frame_of
 from slmfleet.recognise.weights import Familiar, Floats, Scores
 
@@ -120,7 +132,23 @@ class Classifier:
         self.user, self.system, self.familiar = user, system, familiar
         self._min_logits = np.array([t.min_logit for t in tasks], dtype=np.float64)
         self._known: dict[tuple[int, bytes], bool] = {}
-        self._prompts: dict[bytes, Floats] = {}
+        self._prompts: dict[bytes, tuple[Floats, int]] = {}
+        self._native = self._native_scorer()
+
+    def _native_scorer(self) -> native.Scorer | None:
+        loaded = native.library()
+        if loaded is None or not self.tasks:
+            return None
+        known = self.familiar
+        arrays = {
+            "idf": self.idf,
+            "user": self.user.bytes,
+            "scale": self.user.scale,
+            "bias": self.bias,
+            "least": self._min_logits,
+            **{part: getattr(known, part) for part in FAMILIAR},
+        }
+        return native.Scorer(loaded, arrays)
 
     @classmethod
     def of(
@@ -147,23 +175,24 @@ class Classifier:
         weight = self.idf[found.user]
         scores = self.user.weighted(found.user, weight) / np.float32(math.sqrt(float(weight @ weight))) + self.bias
         if len(found.system):
-            scores += self._prompt_scores(found.system)
+            scores += self._prompt_scores(found.system)[0]
         return scores
 
     def familiarity(self, found: Features, number: int) -> float:
         """How usual a text's pieces are for a task."""
         return self.familiar.mean(found.user, number) if len(found.user) else -30.0
 
-    def _prompt_scores(self, system: Indices) -> Floats:
-        """What a system prompt adds to each score, remembered: a fleet has few of them."""
+    def _prompt_scores(self, system: Indices) -> tuple[Floats, int]:
+        """What a system prompt adds to each score, and that array's address, remembered: a fleet has few of them."""
         key = system.tobytes()
-        scores = self._prompts.get(key)
-        if scores is None:
+        known = self._prompts.get(key)
+        if known is None:
             if len(self._prompts) >= SCORED_PROMPTS:
                 self._prompts.clear()
             weight = np.full(len(system), SYSTEM_WEIGHT / math.sqrt(len(system)), dtype=np.float32)
-            scores = self._prompts[key] = self.system.weighted(system, weight)
-        return scores
+            scores = self.system.weighted(system, weight)
+            known = self._prompts[key] = scores, scores.ctypes.data
+        return known
 
     def classify(self, request: dict[str, Any]) -> Decision:
         """The task of a call, or an abstention with its reason."""
@@ -175,37 +204,49 @@ class Classifier:
             return Decision(None, 0.0, None, 1.0, "abstain: no tasks")
         if not frame.user.strip():
             return Decision(None, 0.0, None, 1.0, "abstain: no user text")
-        found = features(frame)
-        scores = self.logits(found)
-        first, second = self._best(scores)
-        task = self.tasks[first]
-        runner_up = None if second is None else self.tasks[second].label
-        score, threshold = _sigmoid(float(scores[first])), _sigmoid(task.min_logit)
+        system = prompt_features(frame.system)
+        best, familiarity = self._scored(frame, system)
+        task = self.tasks[best.first]
+        runner_up = None if best.second < 0 else self.tasks[best.second].label
+        score, threshold = _sigmoid(best.score), _sigmoid(task.min_logit)
 
         def answer(label: str | None, rule: str) -> Decision:
             return Decision(label, score, runner_up, threshold, rule)
 
-        if scores[first] < task.min_logit:
+        if best.score < task.min_logit:
             return answer(None, "abstain: low score")
         refused = task.refuses(frame)
         if refused:
             return answer(None, f"abstain: unknown {refused}")
-        if not self._knows(first, found.system):
+        if not self._knows(best.first, system):
             return answer(None, "abstain: unknown instructions")
-        if self.familiarity(found, first) < task.min_familiarity:
+        if familiarity(best.first) < task.min_familiarity:
             return answer(None, "abstain: unfamiliar text")
-        if second is not None and scores[first] - scores[second] < self.margin:
+        if best.second >= 0 and best.score - best.second_score < self.margin:
             return answer(None, "abstain: two tasks")
         return answer(task.label, "classifier")
 
-    def _best(self, scores: Floats) -> tuple[int, int | None]:
+    def _scored(self, frame: Frame, system: Indices) -> tuple[native.Best, Callable[[int], float]]:
+        """The best two tasks, and how usual the text is for a task."""
+        if self._native is None:
+            found = Features(features(frame).user, system)
+            return self._best(self.logits(found)), partial(self.familiarity, found)
+        words, text = None, shortened(frame.user)
+        if not text.isascii():
+            text = bounded(text)
+            words = word_buckets(text)
+        prompt = self._prompt_scores(system)[1] if len(system) else None
+        return self._native.best(text.encode(), words, prompt), self._native.familiarity
+
+    def _best(self, scores: Floats) -> native.Best:
         """The two tasks that are furthest above their thresholds (or least below)."""
         above = scores - self._min_logits
         first = int(above.argmax())
         if len(above) == 1:
-            return first, None
+            return native.Best(first, float(scores[first]), -1, 0.0)
         above[first] = -math.inf
-        return first, int(above.argmax())
+        second = int(above.argmax())
+        return native.Best(first, float(scores[first]), second, float(scores[second]))
 
     def _knows(self, number: int, system: Indices) -> bool:
         """`Task.knows`, remembered: a fleet has few system prompts."""

@@ -42,27 +42,41 @@ class Features(NamedTuple):
 
 def bounded(text: str) -> str:
     """The part of a user text that is looked at: its beginning and its end, lower-cased, digits as 0."""
-    if len(text) > USER_CHARACTERS:
-        text = text[: USER_CHARACTERS - 160] + " " + text[-160:]
-    text = _DIGITS.sub("0", text.lower())
+    text = _DIGITS.sub("0", shortened(text).lower())
     return text if text.isascii() else text.encode("utf-8", "replace").decode()  # what is no Unicode becomes "?"
+
+
+def shortened(text: str) -> str:
+    """A text's beginning and its end."""
+    return text if len(text) <= USER_CHARACTERS else text[: USER_CHARACTERS - 160] + " " + text[-160:]
 
 
 def features(frame: Frame) -> Features:
     """What the classifier sees of a call."""
     text = bounded(frame.user)
-    words = [*map(crc32, map(str.encode, _TOKEN.findall(text)))]
+    words = word_buckets(text)
     grams = _byte_grams(text)
     count = len(words)
     found = np.empty(max(0, 2 * count - 1) + len(grams), dtype=np.uint16)
     if count:
         hashed, pairs = found[:count], found[count : 2 * count - 1]
-        hashed[:] = np.array(words, dtype=np.uint32) >> _TO_BUCKET
+        hashed[:] = words
         np.multiply(hashed[:-1], 31, out=pairs)  # wraps around, as all of this does
         pairs += hashed[1:]
         pairs += 7
     found[len(found) - len(grams) :] = grams
-    return Features(_distinct(found), _system_features(frame.system[:SYSTEM_CHARACTERS]))
+    return Features(_distinct(found), prompt_features(frame.system))
+
+
+def word_buckets(text: str) -> NDArray[np.uint16]:
+    """Buckets of the words and single marks of a bounded text, one after the other."""
+    words = [*map(crc32, map(str.encode, _TOKEN.findall(text)))]
+    return (np.array(words, dtype=np.uint32) >> _TO_BUCKET).astype(np.uint16)
+
+
+def prompt_features(system: str) -> Indices:
+    """Buckets of a system prompt's words, each once."""
+    return _system_features(system[:SYSTEM_CHARACTERS])
 
 
 def _distinct(found: NDArray[np.uint16]) -> Indices:
