@@ -58,9 +58,7 @@ def made() -> Classifier:
 
 
 @given(TEXTS, st.sampled_from(["", "Classify the text.", "Écris 12 mots."]))
-def test_library_and_numpy_see_and_decide_the_same(
-    pair: tuple[Classifier, Classifier], user: str, system: str
-) -> None:
+def test_library_and_numpy_see_and_decide_the_same(pair: tuple[Classifier, Classifier], user: str, system: str) -> None:
     slow, fast = pair
     frame = Frame(system, user, 1, len(user))
     expected, found = slow.classify_frame(frame), fast.classify_frame(frame)
@@ -108,12 +106,11 @@ def test_without_the_library_numpy_does_it(given: str, monkeypatch: pytest.Monke
     native.library.cache_clear()
 
 
-def test_a_library_of_another_version_is_not_used(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_library_of_another_version_is_not_used(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built_for = native.VERSION
     monkeypatch.setattr(native, "VERSION", 99)
     monkeypatch.setenv("SLMFLEET_NATIVE", str(built))
     native.library.cache_clear()
     assert native.library() is None
     native.library.cache_clear()
-    assert ctypes.PyDLL(str(built)).slm_version() == 1
+    assert ctypes.PyDLL(str(built)).slm_version() == built_for

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from slmfleet.recognise.features import BUCKETS
 from slmfleet.recognise.native.build import LIBRARY
 
-VERSION = 1  # as `slm_version` in score.c says: a library of another one is not used
+VERSION = 2  # as `slm_version` in score.c says: a library of another one is not used
 TEXT_BYTES = 4 * 1024
 
 Floats = NDArray[np.float32]
@@ -66,11 +67,11 @@ def library() -> ctypes.PyDLL | None:
     found.slm_version.argtypes, found.slm_version.restype = (), number
     if found.slm_version() != VERSION:
         return None
-    found.slm_features.argtypes = (ctypes.c_char_p, number, pointer, number, pointer, pointer, pointer)
+    found.slm_features.argtypes = (ctypes.c_char_p, number, pointer, number, pointer, pointer, pointer, pointer)
     found.slm_features.restype = number
     found.slm_score.argtypes = (pointer, pointer, number, pointer, pointer, pointer)
     found.slm_score.restype = None
-    found.slm_familiarity.argtypes = (pointer, pointer, number, number)
+    found.slm_familiarity.argtypes = (pointer, pointer, number, pointer, number)
     found.slm_familiarity.restype = ctypes.c_float
     return found
 
@@ -86,6 +87,7 @@ class Scorer:
         self._tables = _Tables(tasks=tasks, **addresses)
         self._padded = np.empty(TEXT_BYTES + 2, dtype=np.uint8)
         self._scratch = np.empty(TEXT_BYTES, dtype=np.uint16)
+        self._seen = np.empty(BUCKETS // 64, dtype=np.uint64)
         self._found = np.empty(4 * TEXT_BYTES + 4, dtype=np.uint16)
         self._scores = np.empty(tasks, dtype=np.float32)
         self._result = _Result()
@@ -95,6 +97,7 @@ class Scorer:
             ctypes.addressof(self._tables),
             self._padded.ctypes.data,
             self._scratch.ctypes.data,
+            self._seen.ctypes.data,
             self._found.ctypes.data,
             self._scores.ctypes.data,
             ctypes.addressof(self._result),
@@ -103,16 +106,17 @@ class Scorer:
     def best(self, text: bytes, words: NDArray[np.uint16] | None, prompt: int | None) -> Best:
         """Score a text (at most TEXT_BYTES). `words`: buckets of its words, for one that is not ASCII. `prompt`: the
         address of what the system prompt adds to each score."""
-        tables, padded, scratch, found, scores, result = self._at
+        tables, padded, scratch, seen, found, scores, result = self._at
         address, words_count = (None, 0) if words is None else (words.ctypes.data, len(words))
-        count = self._count = self._features(text, len(text), address, words_count, padded, scratch, found)
+        count = self._count = self._features(text, len(text), address, words_count, padded, scratch, seen, found)
         self._score(tables, found, count, prompt, scores, result)
         out = self._result
         return Best(out.first, out.first_score, out.second, out.second_score)
 
     def familiarity(self, task: int) -> float:
         """How usual the pieces of the text that was scored last are for a task."""
-        return float(self._usual(self._at[0], self._at[3], self._count, task))
+        tables, _, _, seen, found, _, _ = self._at
+        return float(self._usual(tables, found, self._count, seen, task))
 
     def found(self) -> NDArray[np.uint16]:
         """Features of the text that was scored last, in the order in which they stand there."""

@@ -10,6 +10,7 @@
 
 #define BUCKETS 65536
 #define ABSENT (-30.0f)
+#define WALKED 16
 
 /* Where the compiler can, wide registers are used on machines that have them. */
 #if defined(__x86_64__) && defined(__gnu_linux__)
@@ -21,7 +22,7 @@
 /* Raised when a function or a struct changes: `native` uses no library of another version. */
 int64_t slm_version(void)
 {
-    return 1;
+    return 2;
 }
 
 static uint32_t crc_table[256];
@@ -105,15 +106,15 @@ static int first_time(uint64_t *seen, uint16_t bucket)
  * words    buckets of the words where the caller has found them (a text that is not ASCII), else NULL
  * padded   room for length + 2 bytes
  * scratch  room for length numbers
+ * seen     BUCKETS / 64 numbers: a bit a bucket, for slm_familiarity
  * out      room for 4 * length + 4 numbers
  * Returns how many.
  */
 int64_t slm_features(const uint8_t *text, int64_t length, const uint16_t *words, int64_t word_count,
-                     uint8_t *padded, uint16_t *scratch, uint16_t *out)
+                     uint8_t *padded, uint16_t *scratch, uint64_t *seen, uint16_t *out)
 {
-    uint64_t seen[BUCKETS / 64];
     int64_t count = 0, end = length + 2;
-    memset(seen, 0, sizeof seen);
+    memset(seen, 0, BUCKETS / 8);
     folded(text, length, padded);
     if (!words) {
         word_count = ascii_words(padded + 1, length, scratch);
@@ -184,22 +185,31 @@ WIDE static void add_rows(const struct classifier *c, const uint16_t *found, int
     }
 }
 
-/* How usual a text's pieces are for a task. */
-float slm_familiarity(const struct classifier *c, const uint16_t *found, int64_t count, int64_t task)
+/* How usual a text's pieces are for a task: by a walk through what the task knows, which reads memory in order, where
+ * that is short beside looking up each piece. */
+float slm_familiarity(const struct classifier *c, const uint16_t *found, int64_t count, const uint64_t *seen,
+                      int64_t task)
 {
     const uint16_t *known = c->buckets + c->starts[task];
     const uint8_t *steps = c->steps + c->starts[task];
     int64_t size = c->starts[task + 1] - c->starts[task], sum = 0;
-    for (int64_t i = 0; size && i < count; i++) {
-        const uint16_t *at = known;
-        for (int64_t left = size; left > 1;) { /* a binary search without a branch to guess wrong */
-            int64_t half = left / 2;
-            at += (at[half - 1] < found[i]) * half;
-            left -= half;
+    if (!count)
+        return ABSENT;
+    if (size < WALKED * count) {
+        for (int64_t i = 0; i < size; i++)
+            sum += steps[i] & -(int64_t)(seen[known[i] >> 6] >> (known[i] & 63) & 1);
+    } else {
+        for (int64_t i = 0; i < count; i++) {
+            const uint16_t *at = known;
+            for (int64_t left = size; left > 1;) { /* a binary search without a branch to guess wrong */
+                int64_t half = left / 2;
+                at += (at[half - 1] < found[i]) * half;
+                left -= half;
+            }
+            sum += *at == found[i] ? steps[at - known] : 0;
         }
-        sum += *at == found[i] ? steps[at - known] : 0;
     }
-    return count ? c->absent[task] + (float)sum * c->step[task] / (float)count : ABSENT;
+    return c->absent[task] + (float)sum * c->step[task] / (float)count;
 }
 
 /* Scores of every task and the best two.
