@@ -21,7 +21,7 @@ from pathlib import Path
 
 from slmfleet.gateway.accesslog import AccessLog
 from slmfleet.gateway.admin import Admin, registry
-from slmfleet.gateway.allocator import keep_buffers
+from slmfleet.gateway.allocator import collect_seldom, keep_buffers
 from slmfleet.gateway.app import App
 from slmfleet.gateway.call import Calls
 from slmfleet.gateway.capture import Capture
@@ -218,6 +218,7 @@ async def serve(
     if parent is not None:
         loop.add_reader(parent, stopping.set)
     await gateway.start()
+    collect_seldom()
     await stopping.wait()
     if parent is not None:
         loop.remove_reader(parent)
