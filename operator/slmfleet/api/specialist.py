@@ -83,6 +83,12 @@ class Rollout(Model):
     steps: list[Annotated[int, Field(ge=1, le=100)]] = Field(
         [10, 50, 100], min_length=1, max_length=20, description="Weights, in percent; the last is 100."
     )
+    holdback_percent: float = Field(
+        0,
+        ge=0,
+        le=50,
+        description="Conversations that stay with the LLM for good: they show drift, and a retraining learns from them.",
+    )
     maximum_failure: float = Field(
         0.1, gt=0, lt=1, description="Most conversations with an escalated call, as a share."
     )

@@ -24,7 +24,10 @@ def bucket(salt: str, conversation: str) -> float:
 
 
 def choose(route: SpecialistRoute, conversation: str) -> tuple[Arm, Revision | None]:
-    """The arm of a conversation, and the revision that answers it (None: the LLM)."""
+    """The arm of a conversation, and the revision that answers it (None: the LLM). Who is held back is so in every
+    rollout: only then does what the LLM says of a task go on to be known."""
+    if route.holdback_percent and sampled(f"holdback/{route.name}/", conversation, route.holdback_percent):
+        return "llm", None
     if route.candidate is not None and bucket(route.salt, conversation) < route.weight_percent:
         return "candidate", route.candidate
     if route.stable is not None:

@@ -90,8 +90,8 @@ def _specialist(name: str, specialist: SpecialistObject, cluster: ClusterObject)
         name=name, cluster=cluster.meta.name, fingerprints=list(cluster.spec.signature.fingerprints),
         output=_output(cluster.spec.output_format), stable=_revision(name, status.stable),
         candidate=_revision(name, status.candidate), weight_percent=weight, shadow_percent=shadow,
-        salt=_salt(status), max_tokens=spec.serving.max_tokens, timeout_seconds=spec.serving.timeout_seconds,
-        samples=spec.serving.samples)
+        holdback_percent=spec.rollout.holdback_percent, salt=_salt(status), max_tokens=spec.serving.max_tokens,
+        timeout_seconds=spec.serving.timeout_seconds, samples=spec.serving.samples)
 
 
 def live_weights(specialist: SpecialistObject) -> tuple[int, int]:

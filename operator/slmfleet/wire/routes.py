@@ -95,6 +95,7 @@ class SpecialistRoute(Strict):
     candidate: Revision | None = None
     weight_percent: int = Field(0, ge=0, le=100, description="Share of conversations that the candidate answers.")
     shadow_percent: int = Field(0, ge=0, le=100, description="Share of the LLM's calls replayed to the candidate.")
+    holdback_percent: float = Field(0.0, ge=0, le=50, description="Share of conversations that stay with the LLM.")
     salt: str = Field("", description="Makes the arm of a conversation independent between rollouts.")
     max_tokens: int = Field(128, ge=1)
     timeout_seconds: float = Field(10.0, gt=0, description="Of the specialist's try; then the call escalates.")

@@ -47,6 +47,20 @@ def test_no_weight_is_no_call_and_full_weight_is_every_call(conversation: str) -
     assert choose(route(100, STABLE), conversation) == ("candidate", REVISION)
 
 
+@given(st.text(), st.integers(0, 100), st.integers(0, 50))
+def test_who_is_held_back_is_so_at_every_weight(conversation: str, weight: int, percent: int) -> None:
+    held = choose(route(0, STABLE).model_copy(update={"holdback_percent": percent}), conversation) == ("llm", None)
+    now = choose(route(weight, STABLE).model_copy(update={"holdback_percent": percent}), conversation)
+    assert (now == ("llm", None)) is held
+    assert not (held and percent == 0)
+
+
+def test_a_holdback_is_its_share_of_conversations() -> None:
+    holding = route(100, STABLE).model_copy(update={"holdback_percent": 20})
+    share = sum(choose(holding, str(n))[0] == "llm" for n in range(10_000)) / 10_000
+    assert 0.185 < share < 0.215
+
+
 def test_buckets_are_even() -> None:
     share = sum(bucket("s", str(n)) < 25 for n in range(10_000)) / 10_000
     assert 0.235 < share < 0.265
