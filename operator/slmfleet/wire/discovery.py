@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from slmfleet.wire.base import Message
@@ -25,6 +27,47 @@ class Example(Message):
     response: str
 
 
+class Drift(Message):
+    """How a task differs from what the run before (`--previous`) found under its name."""
+
+    share_before: float = Field(ge=0, le=1, description="Of all calls, in the run before.")
+    share_now: float = Field(ge=0, le=1)
+    distance: float = Field(ge=0, le=1, description="1 - likeness of the two runs' centroids: 0 is the same inputs.")
+    noise_share: float = Field(ge=0, le=1, description="Of the task's calls, those unlike any that the run before saw.")
+
+
+class Suitability(Message):
+    """Whether a specialist is worth making of a task, and why. Shares are 0 to 1."""
+
+    verdict: Literal["Specialise", "Wait", "Keep"] = Field(
+        description="Wait: more calls are needed. Keep: with the LLM."
+    )
+    reason: str = Field(description="One line for people.")
+    narrowness: float = Field(ge=0, le=1, description="How alike the inputs and how short and strict the answers are.")
+    format_share: float = Field(ge=0, le=1, description="Answers that fit the output format.")
+    agreement: float | None = Field(
+        None, ge=0, le=1, description="How often near-identical prompts had the same answer; None: too few pairs."
+    )
+    agreement_pairs: int = Field(0, ge=0, description="Pairs of near-identical prompts that agreement was measured on.")
+    saving_tokens_percent: float = Field(ge=0, le=100, description="Of the log's tokens, what would leave the LLM.")
+
+
+class Part(Message):
+    """Calls of one meaning within a task."""
+
+    name: str
+    size: int = Field(ge=0)
+    terms: list[str] = Field(default_factory=list, max_length=8, description="Words that tell it from the other parts.")
+
+
+class Change(Message):
+    """A task of the run before that is several now, or several that are one."""
+
+    kind: Literal["Split", "Merged", "New", "Gone"]
+    before: list[str] = Field(default_factory=list)
+    now: list[str] = Field(default_factory=list)
+
+
 class FoundCluster(Message):
     """One recurring task."""
 
@@ -32,6 +75,7 @@ class FoundCluster(Message):
     version: str = Field(description="sha256: of its members' ids and its signature.")
     description: str
     size: int = Field(ge=0)
+    teachable: int | None = Field(None, description="Of its calls, those that an LLM answered: they can teach.")
     share: float = Field(ge=0, le=1, description="Of all calls.")
     token_share: float = Field(0.0, ge=0, le=1)
     cohesion: float = Field(0.0, ge=-1, le=1)
@@ -40,6 +84,9 @@ class FoundCluster(Message):
     signature: Signature
     output_format: OutputFormat
     examples: list[Example] = Field(default_factory=list, max_length=5)
+    parts: list[Part] = Field(default_factory=list, max_length=200)
+    drift: Drift | None = Field(None, description="None without a run before, or for a task that it did not have.")
+    suitability: Suitability | None = None
 
 
 class ClustersFile(Message):
@@ -51,6 +98,8 @@ class ClustersFile(Message):
     unassigned: int = 0
     records_digest: str
     clusters: list[FoundCluster]
+    embedder: str = Field("lexical", description="What the inputs' meaning was read by.")
+    changes: list[Change] = Field(default_factory=list, description="Against the run before.")
 
 
 class ClassifierResult(Message):
