@@ -61,6 +61,49 @@ class Gate(Model):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the interval.")
 
 
+_CRON_FIELD = r"[0-9A-Za-z*,/#-]+"
+
+
+class Retrain(Model):
+    """When it is trained again, from the newest discovery run. Each trigger stands alone; absent: not by that."""
+
+    schedule: str | None = Field(
+        None,
+        max_length=100,
+        description="Times, as five cron fields in UTC, e.g. 0 3 * * 1.",
+        json_schema_extra=rules(
+            (
+                f"self.matches('^{_CRON_FIELD}( {_CRON_FIELD}){{4}}$')",
+                "retrain.schedule must be five cron fields: minute, hour, day, month, weekday",
+            ),
+        ),
+    )
+    new_examples: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="Calls of the task in the log that its dataset did not have."
+    )
+    drift_percent: float | None = Field(
+        None, gt=0, le=100, description="Distance of the task's inputs from those of the discovery run before."
+    )
+    escalation_percent: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Conversations of the stable revision with an escalated call, surely (95 %) above this.",
+    )
+    escalation_window_seconds: int = Field(
+        3600, ge=10, le=2_592_000, description="Time over which escalations are counted."
+    )
+    on_better_base: bool = Field(
+        False, description="Whether a BaseModel that is new and ranks above the one in use is a reason."
+    )
+    minimum_interval_seconds: int = Field(
+        86400,
+        ge=10,
+        le=31_536_000,
+        description="Shortest time between two trainings; doubled for each that in a row did not make it, to 64 times.",
+    )
+
+
 class Serving(Model):
     """How its answers are served."""
 
@@ -100,6 +143,15 @@ class Rollout(Model):
 class SpecialistSpec(Model):
     """One task served by one small model."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.artifact) || !has(self.retrain)",
+                "retrain has no meaning with artifact: that adapter is trained elsewhere",
+                ".retrain",
+            ),
+        ),
+    )
     task_cluster: Name = Field(
         description="TaskCluster it serves.", json_schema_extra=rules(("self == oldSelf", "taskCluster is immutable"))
     )
@@ -109,6 +161,7 @@ class SpecialistSpec(Model):
     gate: Gate = Field(default_factory=Gate, description="What it must show.")
     serving: Serving = Field(default_factory=Serving, description="How it is served.")
     rollout: Rollout = Field(default_factory=Rollout, description="How traffic moves over.")
+    retrain: Retrain | None = Field(None, description="When it is trained again; absent: when the spec changes.")
     artifact: str | None = Field(
         None,
         max_length=1024,
@@ -152,7 +205,10 @@ class Revision(Model):
     path: str = Field(max_length=1024, description="Folder in the store.")
     base: Short = Field(description="BaseModel.")
     key: str | None = Field(None, max_length=64, description="Digest of the inputs it was made from.")
+    trigger: Text | None = Field(None, description="Why it was trained again; absent: the spec asked for it.")
     cluster_version: str | None = Field(None, max_length=128, description="Version of the task cluster.")
+    discovery_run: int | None = Field(None, description="Discovery run whose calls it learned from.")
+    task_calls: int | None = Field(None, ge=0, description="Calls of the task in the log by then.")
     dataset: Digest | None = Field(None, description="Dataset it was trained on.")
     training_job: str | None = Field(None, max_length=253, description="Job that trained it.")
     ray_job: str | None = Field(None, max_length=253, description="Ray's id of that job.")
@@ -173,6 +229,12 @@ class TrainingStatus(Model):
     evaluation_job: str | None = Field(None, max_length=253, description="Evaluation job.")
     cluster_version: str | None = Field(None, max_length=128, description="Version of the task cluster used.")
     discovery_run: int | None = Field(None, description="Discovery run used.")
+    task_calls: int | None = Field(None, ge=0, description="Calls of the task in the log by then.")
+    trigger: Text | None = Field(None, description="Why it is trained again; absent: the spec asked for it.")
+    started: datetime | None = Field(None, description="When its inputs were fixed.")
+    bases: list[Annotated[str, Field(max_length=253)]] = Field(
+        default_factory=list, max_length=64, description="BaseModels that could have been used then."
+    )
     ray_job: str | None = Field(None, max_length=253, description="Ray's id.")
     percent: float = Field(0, ge=0, le=100, description="Progress of the training.")
     eta_seconds: float | None = Field(None, description="Time left.")
@@ -180,7 +242,7 @@ class TrainingStatus(Model):
 
 
 class ArmCount(Model):
-    """What one gateway process counted in the step under way."""
+    """What one gateway process counted in the step (or window) under way."""
 
     instance: Short = Field(description="Gateway process.")
     good_start: int = Field(0, ge=0, description="Count when the step began.")
@@ -204,6 +266,35 @@ class RolloutStatus(Model):
     trial: Trial = Field(default_factory=Trial, description="The test of this step.")
 
 
+class EscalationWindow(Model):
+    """Counts of the stable revision's conversations when the window began; what came since is in no status."""
+
+    revision: str = Field(max_length=64, description="Revision counted.")
+    since: datetime = Field(description="When the window began.")
+    counts: list[ArmCount] = Field(
+        default_factory=list,
+        max_length=200,
+        description="Counts by gateway process at that time.",
+        json_schema_extra=list_map("instance"),
+    )
+
+
+class RetrainStatus(Model):
+    """What speaks for training again, as last measured: by the newest discovery run, or over the last whole window."""
+
+    schedule: str | None = Field(None, max_length=100, description="Schedule that the next time follows.")
+    next_schedule_time: datetime | None = Field(None, description="When the schedule asks for it next.")
+    new_examples: int | None = Field(None, ge=0, description="Calls of the task that the last dataset did not have.")
+    drift: float | None = Field(None, description="Largest drift, in percent, that a run since then found.")
+    drift_run: int | None = Field(None, ge=0, description="Newest discovery run looked at.")
+    escalation_percent: float | None = Field(None, description="Conversations with an escalated call, last window.")
+    escalation_lower_percent: float | None = Field(None, description="Lower bound (95 %) of it.")
+    window: EscalationWindow | None = Field(None, description="The window under way.")
+    last_trigger: datetime | None = Field(None, description="When it was last trained again.")
+    reason: Text | None = Field(None, description="Why.")
+    failures: int = Field(0, ge=0, description="Trainings in a row, before the last, that did not make it.")
+
+
 class HistoryEntry(Model):
     """A revision that came to an end."""
 
@@ -212,6 +303,7 @@ class HistoryEntry(Model):
     key: str | None = Field(None, max_length=64, description="Digest of its inputs.")
     outcome: Literal["Promoted", "Refused", "RolledBack", "Superseded", "Failed"] = Field(description="How.")
     reason: Text = Field("", description="Why.")
+    trigger: Text | None = Field(None, description="Why it was trained again; absent: the spec asked for it.")
     time: datetime | None = Field(None, description="When.")
 
 
@@ -228,6 +320,7 @@ class SpecialistStatus(Status):
     candidate: Revision | None = Field(None, description="What is being tried.")
     training: TrainingStatus = Field(default_factory=TrainingStatus, description="The revision in the making.")
     rollout: RolloutStatus = Field(default_factory=RolloutStatus, description="Where the candidate stands.")
+    retrain: RetrainStatus | None = Field(None, description="What speaks for training again.")
     history: list[HistoryEntry] = Field(
         default_factory=list, max_length=20, description="Ended revisions, newest first."
     )

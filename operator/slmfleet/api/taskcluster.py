@@ -58,6 +58,30 @@ class RankedBase(Model):
     reason: Text = Field(description="Why, or why not.")
 
 
+class Drift(Model):
+    """How the task differs from what the discovery run before found under its name."""
+
+    share_before_percent: float = Field(ge=0, le=100, description="Share of all calls, in the run before.")
+    share_percent: float = Field(ge=0, le=100, description="Share of all calls, in the last run that saw it.")
+    distance_percent: float = Field(ge=0, le=100, description="Of its inputs from those before; 0: the same.")
+    unlike_percent: float = Field(ge=0, le=100, description="Of its calls, those unlike any that the run before saw.")
+
+
+class Suitability(Model):
+    """Whether a specialist is worth making of the task, as the last discovery that saw it judged."""
+
+    verdict: Literal["Specialise", "Wait", "Keep"] = Field(
+        description="Wait: more calls are needed. Keep: with the LLM."
+    )
+    reason: Text = Field(description="Why.")
+    narrowness_percent: float = Field(ge=0, le=100, description="How alike its inputs and how short its answers are.")
+    format_percent: float = Field(ge=0, le=100, description="Answers that fit the output format.")
+    agreement_percent: float | None = Field(
+        None, ge=0, le=100, description="Near-identical prompts with the same answer; absent: too few pairs."
+    )
+    saving_tokens_percent: float = Field(ge=0, le=100, description="Of the log's tokens, what would leave the LLM.")
+
+
 class TaskClusterStatus(Status):
     """What was measured of the task."""
 
@@ -66,6 +90,9 @@ class TaskClusterStatus(Status):
     share_percent: float | None = Field(None, ge=0, le=100, description="Share of all calls.")
     token_share_percent: float | None = Field(None, ge=0, le=100, description="Share of all tokens.")
     calls: int | None = Field(None, ge=0, description="Calls in the log.")
+    teachable: int | None = Field(None, ge=0, description="Calls in the log that an LLM answered: they can teach.")
+    drift: Drift | None = Field(None, description="Against the run before; absent: that run did not have the task.")
+    suitability: Suitability | None = Field(None, description="Whether a specialist is worth making of it.")
     cohesion: float | None = Field(None, description="Mean similarity to the centre, -1 to 1.")
     input_tokens_p95: int | None = Field(None, ge=0, description="95th percentile of the input length.")
     labels: int | None = Field(None, ge=0, description="Number of distinct answers, where they are a closed set.")

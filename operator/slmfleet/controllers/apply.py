@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,30 +79,33 @@ class Performer:
                 return False
         await self._kube.write_status(obj, status)
         self._written[key] = now
-        await self._tell(obj, old, merged)
+        await self._tell(obj, old, merged, plan.events)
         return True
 
-    async def _tell(self, obj: Object, old: list[Condition], new: list[Condition]) -> None:
-        """One event for each condition whose reason changed."""
+    async def _tell(self, obj: Object, old: list[Condition], new: list[Condition],
+                    events: Iterable[tuple[str, str]]) -> None:
+        """One event for each condition whose reason changed, and those of the plan."""
         before = {c.type: c.reason for c in old}
-        changed = [c for c in new if before.get(c.type) != c.reason and c.type not in SUMMARIES]
-        await asyncio.gather(*(self._event(obj, c) for c in changed))
+        told = [(c.reason, f"{c.type}: {c.message}", c.status == "False") for c in new
+                if before.get(c.type) != c.reason and c.type not in SUMMARIES]
+        told += [(reason, message, False) for reason, message in events]
+        await asyncio.gather(*(self._event(obj, *event) for event in told))
 
-    async def _event(self, obj: Object, condition: Condition) -> None:
+    async def _event(self, obj: Object, reason: str, message: str, warning: bool) -> None:
         meta, now = obj["metadata"], self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
-        mark = digest([meta["uid"], condition.type, condition.reason, now])[:12]
+        mark = digest([meta["uid"], reason, message, now])[:12]
         body = {
             "apiVersion": EVENT.api_version, "kind": "Event", "metadata": {"name": f"{meta['name']}.{mark}"},
             "involvedObject": {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "name": meta["name"],
                                "namespace": meta["namespace"], "uid": meta["uid"]},
-            "reason": condition.reason, "message": f"{condition.type}: {condition.message}"[:1024],
-            "type": "Warning" if condition.status == "False" else "Normal", "count": 1,
+            "reason": reason, "message": message[:1024],
+            "type": "Warning" if warning else "Normal", "count": 1,
             "firstTimestamp": now, "lastTimestamp": now, "source": {"component": "slmfleet"},
             "reportingComponent": "slmfleet", "reportingInstance": "slmfleet-operator",
         }
         try:
             await self._kube.create(body)
         except ApiError as error:
-            log.info("event %s of %s was not written: %s", condition.reason, meta["name"], error)
+            log.info("event %s of %s was not written: %s", reason, meta["name"], error)
 
 

@@ -6,6 +6,7 @@ from slmfleet.controllers import parse
 from slmfleet.controllers.context import Context
 from slmfleet.kube.client import RAYJOB, SPECIALIST
 from slmfleet.plan import specialist as plan
+from slmfleet.plan.attempt import names
 from slmfleet.plan.facts import JobFact, SpecialistFacts, SpecialistObject
 from slmfleet.plan.pods import store_prefix
 from slmfleet.wire.jobs import CurationResult, EvaluationResult, TrainingProgress, TrainingResult
@@ -28,7 +29,7 @@ async def observe(context: Context, me: SpecialistObject) -> SpecialistFacts:
     cluster = context.cluster(me.spec.task_cluster)
     router = context.router(cluster.spec.router) if cluster else None
     prefix = store_prefix(router.spec.store.url) if router else ""
-    made = plan.names(me)
+    made = names(me)
 
     def result(path: str, kind: type) -> object | None:
         return context.store.read(prefix, path, kind) if made and router else None

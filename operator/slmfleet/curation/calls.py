@@ -107,3 +107,8 @@ def _responses_answer(output: list[Any]) -> tuple[str, tuple[tuple[str, str], ..
             continue
         texts.append(text_of(item.get("content")))
     return "\n".join(t for t in texts if t), tuple(tools)
+
+
+def answered_by_llm(record: UsageRecord) -> bool:
+    """Whether the LLM answered: an adapter that learned from a small model's answers would learn its mistakes."""
+    return record.tier == "llm" or (record.tier is None and not (record.specialist or record.revision))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from slmfleet.curation import formats, naming, router
-from slmfleet.curation.calls import Call, call_of
+from slmfleet.curation.calls import Call, answered_by_llm, call_of
 from slmfleet.curation.naming import Likeness
 from slmfleet.curation.redact import Redactor
 from slmfleet.curation.shapes import LabelField, shape_of
@@ -200,6 +200,7 @@ def _found(
         version="sha256:" + ids.hexdigest(),
         description=_description(cluster, answered),
         size=len(members),
+        teachable=sum(answered_by_llm(c.record) for c in answered),
         share=round(len(members) / len(calls), 6),
         token_share=round(sum(map(sum, tokens)) / whole, 6) if whole else 0.0,
         cohesion=round(_cohesion(cluster.members), 4),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import orjson
 
 from slmfleet.api import conditions
-from slmfleet.api.base import OutputFormat
+from slmfleet.api.base import Condition, OutputFormat
 from slmfleet.api.specialist import BaseLimits
-from slmfleet.api.taskcluster import Example, RankedBase
+from slmfleet.api.taskcluster import Drift, Example, RankedBase, Suitability, TaskClusterStatus
 from slmfleet.plan import select
 from slmfleet.plan.facts import BaseObject, ClusterObject, Plan, RouterObject, SpecialistObject
 from slmfleet.plan.names import labels, owner_reference
 from slmfleet.plan.pods import Object
 from slmfleet.wire.discovery import FoundCluster
 from slmfleet.wire.routes import OutputFormat as FoundFormat
+
+TOLERATED_DRIFT_PERCENT = 15.0
 
 
 def ours(existing: ClusterObject | None, router: str) -> bool:
@@ -73,6 +75,8 @@ def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundClu
         status = status.model_copy(update={
             "version": found.version, "run": run, "share_percent": round(100 * found.share, 2),
             "token_share_percent": round(100 * found.token_share, 2), "calls": found.size,
+            "teachable": found.teachable, "drift": _drift(found),
+            "suitability": _suitability(found),
             "cohesion": round(found.cohesion, 3), "input_tokens_p95": found.input_tokens_p95,
             "labels": len(labels_found) if labels_found else None,
             "examples": [Example(prompt=e.prompt[-2048:], response=e.response[-2048:]) for e in found.examples[:3]]})
@@ -92,4 +96,53 @@ def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundClu
     ]
     stopped = parts[0] if router is None else None
     return Plan(status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
-                conditions=tuple(conditions.summary(parts, stopped=stopped)))
+                conditions=(*conditions.summary(parts, stopped=stopped), *_informing(status, run, mine)))
+
+
+def _drift(found: FoundCluster) -> Drift | None:
+    drift = found.drift
+    return None if drift is None else Drift(
+        share_before_percent=round(100 * drift.share_before, 2), share_percent=round(100 * drift.share_now, 2),
+        distance_percent=round(100 * drift.distance, 1), unlike_percent=round(100 * drift.noise_share, 1))
+
+
+def _suitability(found: FoundCluster) -> Suitability | None:
+    judged = found.suitability
+    return None if judged is None else Suitability(
+        verdict=judged.verdict, reason=judged.reason[:4096], narrowness_percent=round(100 * judged.narrowness, 1),
+        format_percent=round(100 * judged.format_share, 1),
+        agreement_percent=None if judged.agreement is None else round(100 * judged.agreement, 1),
+        saving_tokens_percent=round(judged.saving_tokens_percent, 1))
+
+
+def _informing(status: TaskClusterStatus, run: int, mine: SpecialistObject | None) -> list[Condition]:
+    """Conditions that are no part of Ready: a task may drift, or not be worth a specialist, and be in order."""
+    found = [_drifting(status, run, mine), _suitable(status)]
+    return [condition for condition in found if condition is not None]
+
+
+def _drifting(status: TaskClusterStatus, run: int, mine: SpecialistObject | None) -> Condition | None:
+    if status.run is not None and run > status.run:
+        return conditions.true("Drifting", "NotSeen", f"discovery run {run} did not see it; run {status.run} did")
+    drift = status.drift
+    if drift is None:
+        return None
+    retrain = mine.spec.retrain if mine else None
+    tolerated = retrain.drift_percent if retrain and retrain.drift_percent is not None else TOLERATED_DRIFT_PERCENT
+    told = (f"distance {drift.distance_percent:g} % from the inputs of the run before, from {tolerated:g} it counts; "
+            f"share {drift.share_before_percent:g} % before, {drift.share_percent:g} % now; "
+            f"{drift.unlike_percent:g} % of its calls are unlike any before")
+    if drift.distance_percent >= tolerated:
+        return conditions.true("Drifting", "InputsMoved", told)
+    return conditions.false("Drifting", "Steady", told)
+
+
+def _suitable(status: TaskClusterStatus) -> Condition | None:
+    judged = status.suitability
+    if judged is None:
+        return None
+    if judged.verdict == "Specialise":
+        return conditions.true("Suitable", "Specialise", judged.reason)
+    if judged.verdict == "Wait":
+        return conditions.unknown("Suitable", "Wait", judged.reason)
+    return conditions.false("Suitable", "Keep", judged.reason)

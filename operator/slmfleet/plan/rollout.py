@@ -7,12 +7,13 @@ shadow needs 50 calls; with maximumFailure 0.1 and no failure a step needs 59 co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from slmfleet.api.specialist import ArmCount, Rollout, RolloutStatus, Trial
 from slmfleet.plan.verdict import share_verdict
+from slmfleet.wire.signals import GatewaySignals
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,17 @@ class Seen:
     shadow: Mapping[str, Counts]
     canary: Mapping[str, Counts]
     now: datetime
+
+
+def conversations(signals: Iterable[GatewaySignals], specialist: str, revision: str) -> dict[str, Counts]:
+    """Conversations of one revision by gateway process: without an escalated call, and with one."""
+    found = {}
+    for gateway in signals:
+        mine = gateway.specialists.get(specialist)
+        arm = mine.arms.get(revision) if mine else None
+        if arm is not None:
+            found[gateway.instance] = Counts(arm.conversations - arm.conversations_failed, arm.conversations_failed)
+    return found
 
 
 def advance(spec: Rollout, status: RolloutStatus, seen: Seen) -> RolloutStatus:
@@ -57,7 +69,7 @@ def _from_placing(spec: Rollout, status: RolloutStatus, seen: Seen) -> RolloutSt
     if not seen.resident:
         return status
     if spec.shadow_percent:
-        return RolloutStatus(stage="Shadow", since=seen.now, counts=_start(seen.shadow))
+        return RolloutStatus(stage="Shadow", since=seen.now, counts=starts(seen.shadow))
     return _after_shadow(spec, seen, Trial(verdict="promote"))
 
 
@@ -87,7 +99,7 @@ def _may_start(spec: Rollout, seen: Seen) -> bool:
 
 def _start_canary(spec: Rollout, step: int, seen: Seen) -> RolloutStatus:
     return RolloutStatus(stage="Canary", step=step, weight_percent=spec.steps[step], since=seen.now,
-                         counts=_start(seen.canary))
+                         counts=starts(seen.canary))
 
 
 def _from_canary(spec: Rollout, status: RolloutStatus, seen: Seen) -> RolloutStatus:
@@ -110,7 +122,8 @@ def _judge(counts: list[ArmCount], least: float, alpha: float) -> Trial:
     return Trial(good=good, bad=bad, verdict=share_verdict(good, bad, least, alpha))
 
 
-def _start(now: Mapping[str, Counts]) -> list[ArmCount]:
+def starts(now: Mapping[str, Counts]) -> list[ArmCount]:
+    """The counts from which a step, or a window, is counted."""
     return [ArmCount(instance=name, good_start=c.good, bad_start=c.bad, good=c.good, bad=c.bad)
             for name, c in sorted(now.items())]
 

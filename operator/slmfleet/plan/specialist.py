@@ -1,58 +1,24 @@
 """One Specialist: dataset, base, training, gate; then its rollout (`stages`). The next step from what was observed.
 
-A revision starts by being pinned: the versions it is made from go into status before any object is made, so that a
-restart in between makes the same job and not a second one.
+A revision starts by being pinned (`attempt`): the versions it is made from go into status before any object is made.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
 from slmfleet.api.specialist import Evaluation, Revision, TrainingStatus
-from slmfleet.plan import select
+from slmfleet.plan.attempt import Names, names, outcome, pinned
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
 from slmfleet.plan.jobs import curate_job, evaluation_pod, job, ray_job, training_pod
-from slmfleet.plan.names import object_name, short
+from slmfleet.plan.names import short
 from slmfleet.plan.pods import store_prefix
 from slmfleet.plan.stages import become_candidate, has_ended, roll_out, state_refused
 from slmfleet.plan.work import Work, score
 from slmfleet.wire.jobs import JobFailure
-
-RAYJOB_NAME = 47  # KubeRay refuses a longer one
-
-
-@dataclass(frozen=True)
-class Names:
-    """Jobs and folders of the revision in the making."""
-
-    attempt: str
-    dataset: str
-    dataset_job: str
-    artifact: str
-    scratch: str
-    training_job: str
-    evaluation: str
-    evaluation_job: str
-
-
-def names(me: SpecialistObject) -> Names | None:
-    """Names derived from the pinned inputs; None while nothing is pinned."""
-    pin = me.status.training
-    if pin.key is None:
-        return None
-    name, spec = me.meta.name, me.spec
-    data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, spec.dataset.model_dump()])
-    attempt = short([pin.key, spec.gate.model_dump()])
-    return Names(
-        attempt=attempt, dataset=f"datasets/{name}-{data}", dataset_job=object_name("curate", name, data),
-        artifact=f"artifacts/{name}-{pin.key}", scratch=f"training/{name}-{pin.key}",
-        training_job=object_name("train", name, pin.key, limit=RAYJOB_NAME),
-        evaluation=f"evaluations/{name}-{attempt}/evaluation.json",
-        evaluation_job=object_name("evaluate", name, attempt))
 
 
 def plan_specialist(config: Config, me: SpecialistObject, facts: SpecialistFacts) -> Plan:
@@ -105,7 +71,7 @@ def _adopted(work: Work) -> bool:
 # --- an adapter that is made here --------------------------------------------------------------------------------
 
 def _made(work: Work) -> bool:
-    if not _pinned(work):
+    if not pinned(work):
         return False
     made = names(work.me)
     assert made is not None
@@ -115,54 +81,23 @@ def _made(work: Work) -> bool:
         work.state(conditions.unknown("Evaluated", "Superseded",
                                       f"candidate {tried.name} gives way to what the spec asks for now"), "Evaluating")
         return False
+    stable = work.me.status.stable
+    if stable is not None and work.me.status.training.trigger and outcome(work.me, work.facts, made).failure:
+        return _serving(work, stable)  # training again did not make it (UpToDate says so): what serves goes on
     if has_ended(work, made.attempt):
         return False
-    for serving in (work.me.status.candidate, work.me.status.stable):
+    for serving in (work.me.status.candidate, stable):
         if serving is not None and serving.key == made.attempt:
-            work.parts += [_dataset_part(serving), _base_part(work, serving.base), _trained_part(serving),
-                           _evaluated_part(serving)]
-            return True
+            return _serving(work, serving)
     if not (_dataset(work, made) and _trained(work, made)):
         return False
     return _evaluated(work, made)
 
 
-def _pinned(work: Work) -> bool:
-    """Whether the inputs are fixed. Fixing them is a step of its own that makes no object."""
-    me, facts = work.me, work.facts
-    cluster = facts.cluster
-    assert cluster is not None
-    wanted = short([me.spec.dataset.model_dump(), me.spec.training.model_dump(), me.spec.base.model_dump()])
-    pin = me.status.training
-    if pin.spec_digest == wanted and not _thin_and_newer(work):
-        return True
-    if cluster.status.run is None or cluster.status.version is None:
-        work.state(conditions.unknown("DatasetReady", "WaitingForDiscovery",
-                                      "no discovery has seen this task yet"), "Waiting")
-        return False
-    # Prompts longer than the base's context cannot be learned; an eighth is left for the answer.
-    need = select.Need(context_tokens=int((cluster.status.input_tokens_p95 or 0) * 9 / 8), rank=me.spec.training.rank)
-    chosen = select.choose(me.spec.base, {name: base.spec for name, base in facts.bases.items()}, need)
-    if not chosen.suitable:
-        work.state(conditions.false("BaseSelected", "NoBaseFits", chosen.reason), "Refused", stop=True)
-        return False
-    key = short([wanted, cluster.status.version, cluster.status.run, chosen.name])
-    work.changes |= {
-        "base": chosen.name, "base_reason": chosen.reason,
-        "training": TrainingStatus(key=key, spec_digest=wanted, cluster_version=cluster.status.version,
-                                   discovery_run=cluster.status.run)}
-    work.supersede_candidate("the spec changed")
-    work.state(conditions.unknown("DatasetReady", "Pinned", "inputs of the next revision are fixed"), "Curating")
-    return False
-
-
-def _thin_and_newer(work: Work) -> bool:
-    """A dataset that came out too small is made again from a newer discovery."""
-    made, cluster = names(work.me), work.facts.cluster
-    if made is None or cluster is None or cluster.status.run is None or work.facts.curation is not None:
-        return False
-    found = work.facts.jobs.get(made.dataset_job)
-    return bool(found and found.state == "Failed" and cluster.status.run > (work.me.status.training.discovery_run or 0))
+def _serving(work: Work, revision: Revision) -> bool:
+    work.parts += [_dataset_part(revision), _base_part(work, revision.base), _trained_part(revision),
+                   _evaluated_part(revision)]
+    return True
 
 
 def _dataset(work: Work, made: Names) -> bool:
@@ -257,10 +192,12 @@ def _evaluated(work: Work, made: Names) -> bool:
     verdict = Evaluation(metric=result.metric, estimate=result.estimate, lower=result.interval[0],
                          upper=result.interval[1], n=result.n, verdict=result.verdict)
     work.changes["score"] = score(verdict)
+    pin = me.status.training
     revision = Revision(
         name=training.artifact_digest.removeprefix("sha256:")[:12], artifact=training.artifact_digest,
         path=made.artifact, base=me.status.base or "", key=made.attempt,
-        cluster_version=me.status.training.cluster_version, dataset=training.dataset_digest,
+        trigger=pin.trigger, cluster_version=pin.cluster_version, discovery_run=pin.discovery_run,
+        task_calls=pin.task_calls, dataset=training.dataset_digest,
         training_job=made.training_job, ray_job=training.ray_job_id, training_seconds=training.seconds,
         evaluation=verdict)
     if result.verdict == "refused":

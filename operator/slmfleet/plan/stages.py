@@ -47,7 +47,8 @@ def roll_out(work: Work) -> None:
         conditions.unknown("Placed", "Placing", f"waiting for pool {candidate.base}{_pool_trouble(work, candidate)}"))
     seen = rollout.Seen(
         resident=resident, approved=_approved(work, candidate), now=work.facts.now,
-        shadow=_shadow_counts(work, candidate), canary=_canary_counts(work, candidate))
+        shadow=_shadow_counts(work, candidate),
+        canary=rollout.conversations(work.facts.signals, work.me.meta.name, candidate.name))
     spec, before = work.me.spec.rollout, status.rollout
     after = rollout.advance(spec, before, seen)
     if before.stage == "Shadow" and after.stage != "Shadow":
@@ -152,15 +153,4 @@ def _shadow_counts(work: Work, revision: Revision) -> Mapping[str, rollout.Count
         shadow = mine.shadow.get(revision.name) if mine else None
         if shadow is not None:
             found[gateway.instance] = rollout.Counts(shadow.agreed, shadow.disagreed + shadow.failed)
-    return found
-
-
-def _canary_counts(work: Work, revision: Revision) -> Mapping[str, rollout.Counts]:
-    found = {}
-    for gateway in work.facts.signals:
-        mine = gateway.specialists.get(work.me.meta.name)
-        arm = mine.arms.get(revision.name) if mine else None
-        if arm is not None:
-            found[gateway.instance] = rollout.Counts(arm.conversations - arm.conversations_failed,
-                                                     arm.conversations_failed)
     return found

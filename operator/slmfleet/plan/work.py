@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
+from slmfleet.api.basemodel import BaseModelSpec
 from slmfleet.api.specialist import Evaluation, HistoryEntry, Revision, RolloutStatus, SpecialistStatus
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
@@ -17,16 +18,21 @@ Outcome = Literal["Promoted", "RolledBack", "Refused", "Superseded"]
 
 @dataclass
 class Work:
-    """A status to change, conditions to state, objects to apply."""
+    """A status to change, conditions to state, objects to apply. `notes` are conditions that are no part of Ready."""
 
     config: Config
     me: SpecialistObject
     facts: SpecialistFacts
     changes: dict[str, Any] = field(default_factory=dict)
     parts: list[Condition] = field(default_factory=list)
+    notes: list[Condition] = field(default_factory=list)
     objects: list[Object] = field(default_factory=list)
     stopped: Condition | None = None
     stage: str | None = None
+
+    def base_specs(self) -> dict[str, BaseModelSpec]:
+        """Specs of the BaseModels by name."""
+        return {name: base.spec for name, base in self.facts.bases.items()}
 
     def state(self, condition: Condition, stage: str, *, stop: bool = False) -> None:
         """Where the Specialist stands. `stop`: nothing more happens before somebody changes something."""
@@ -38,7 +44,7 @@ class Work:
     def end(self, revision: Revision, outcome: Outcome, reason: str) -> None:
         """Write the end of a revision into the history, newest first."""
         entry = HistoryEntry(revision=revision.name, artifact=revision.artifact, key=revision.key, outcome=outcome,
-                             reason=reason, time=self.facts.now)
+                             reason=reason, trigger=revision.trigger, time=self.facts.now)
         before = self.changes.get("history", list(self.me.status.history))
         self.changes["history"] = [entry, *before][:20]
 
@@ -59,7 +65,7 @@ class Work:
         waiting = self.stopped is None and self.stage != "Promoted"
         return Plan(apply=tuple(self.objects),
                     status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
-                    conditions=tuple(conditions.summary(self.parts, stopped=self.stopped)),
+                    conditions=(*conditions.summary(self.parts, stopped=self.stopped), *self.notes),
                     resync_seconds=1.0 if waiting else None)
 
 

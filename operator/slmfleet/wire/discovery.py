@@ -75,6 +75,7 @@ class FoundCluster(Message):
     version: str = Field(description="sha256: of its members' ids and its signature.")
     description: str
     size: int = Field(ge=0)
+    teachable: int | None = Field(None, description="Of its calls, those that an LLM answered: they can teach.")
     share: float = Field(ge=0, le=1, description="Of all calls.")
     token_share: float = Field(0.0, ge=0, le=1)
     cohesion: float = Field(0.0, ge=-1, le=1)

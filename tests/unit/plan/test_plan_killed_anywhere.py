@@ -33,10 +33,11 @@ from plan_builders import (
 )
 
 from slmfleet.api.router import RouterStatus
+from slmfleet.plan.attempt import names
 from slmfleet.plan.facts import JobFact, RouterObject, SpecialistObject
 from slmfleet.plan.pool import adapter_name
 from slmfleet.plan.router import plan_router
-from slmfleet.plan.specialist import names, plan_specialist
+from slmfleet.plan.specialist import plan_specialist
 from slmfleet.wire.discovery import ClustersFile, DiscoveryResult
 from slmfleet.wire.jobs import EvaluationResult
 from slmfleet.wire.signals import CaptureSignals
@@ -113,7 +114,7 @@ def timeless(world: World) -> Any:
     """The final status but for its times."""
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: strip(v) for k, v in value.items() if k not in ("since", "promoted", "time")}
+            return {k: strip(v) for k, v in value.items() if k not in ("since", "promoted", "time", "started")}
         return [strip(v) for v in value] if isinstance(value, list) else value
 
     return strip(world.written[-1].status.model_dump(mode="json"))

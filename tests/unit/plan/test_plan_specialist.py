@@ -28,9 +28,10 @@ from plan_builders import (
     specialist,
 )
 
+from slmfleet.plan.attempt import names
 from slmfleet.plan.facts import JobFact, Plan, SpecialistFacts, SpecialistObject
 from slmfleet.plan.pool import adapter_name
-from slmfleet.plan.specialist import names, plan_specialist
+from slmfleet.plan.specialist import plan_specialist
 from slmfleet.wire.jobs import JobFailure, TrainingProgress
 
 OTHER = "sha256:" + "0b" * 32

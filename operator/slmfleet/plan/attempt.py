@@ -1,0 +1,199 @@
+"""The inputs of the revision in the making: fixed in status before any object is made, and fixed anew when the spec
+changes, when a dataset came out too small, or when there is a reason to train again (S6).
+
+A restart in between makes the same jobs and not second ones: their names are digests of what is fixed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slmfleet.api import conditions
+from slmfleet.api.specialist import RetrainStatus, TrainingStatus
+from slmfleet.plan import retrain, select
+from slmfleet.plan.facts import ClusterObject, SpecialistFacts, SpecialistObject
+from slmfleet.plan.names import object_name, short
+from slmfleet.plan.work import Work
+
+RAYJOB_NAME = 47  # KubeRay refuses a longer one
+
+
+@dataclass(frozen=True)
+class Names:
+    """Jobs and folders of the revision in the making."""
+
+    attempt: str
+    dataset: str
+    dataset_job: str
+    artifact: str
+    scratch: str
+    training_job: str
+    evaluation: str
+    evaluation_job: str
+
+
+def names(me: SpecialistObject) -> Names | None:
+    """Names derived from the pinned inputs; None while nothing is pinned."""
+    pin = me.status.training
+    if pin.key is None:
+        return None
+    name, spec = me.meta.name, me.spec
+    data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, spec.dataset.model_dump()])
+    attempt = short([pin.key, spec.gate.model_dump()])
+    return Names(
+        attempt=attempt, dataset=f"datasets/{name}-{data}", dataset_job=object_name("curate", name, data),
+        artifact=f"artifacts/{name}-{pin.key}", scratch=f"training/{name}-{pin.key}",
+        training_job=object_name("train", name, pin.key, limit=RAYJOB_NAME),
+        evaluation=f"evaluations/{name}-{attempt}/evaluation.json",
+        evaluation_job=object_name("evaluate", name, attempt))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the pinned revision: under way, serving, or ended without making it (`failure` says how)."""
+
+    under_way: bool = False
+    failure: str | None = None
+
+
+def outcome(me: SpecialistObject, facts: SpecialistFacts, made: Names) -> Outcome:
+    """What became of the pinned revision."""
+    status, stable = me.status, me.status.stable
+    if status.candidate is not None:
+        return Outcome(under_way=True)
+    if stable is not None and (stable.key == made.attempt or
+                               (facts.training is not None and facts.training.artifact_digest == stable.artifact)):
+        return Outcome()
+    ended = next((h for h in status.history if h.key == made.attempt and h.outcome in ("Refused", "RolledBack")), None)
+    if ended is not None:
+        return Outcome(failure=f"revision {ended.revision} was {_ENDED[ended.outcome]} ({ended.reason})")
+    failure = _stuck(me, facts, made)
+    return Outcome(failure=failure) if failure else Outcome(under_way=True)
+
+
+_ENDED = {"Refused": "refused by the gate", "RolledBack": "rolled back"}
+
+
+def _stuck(me: SpecialistObject, facts: SpecialistFacts, made: Names) -> str | None:
+    """Why the revision under way cannot go on, if so."""
+    if facts.curation is not None and facts.curation.leaks:
+        return "its dataset failed the leak test"
+    if (me.status.base or "") not in facts.bases:
+        return f"BaseModel {me.status.base} is gone"
+    steps = ((made.dataset_job, facts.curation), (made.training_job, facts.training),
+             (made.evaluation_job, facts.evaluation))
+    job = next((name for name, result in steps if result is None), None)
+    fact = facts.jobs.get(job or "")
+    if fact is None or fact.state != "Failed":
+        return None
+    why = f" ({fact.failure.reason}: {fact.failure.message})" if fact.failure else ""
+    return f"job {job} failed{why}; to try the same again: kubectl delete job {job}"
+
+
+def pinned(work: Work) -> bool:
+    """Whether the inputs are fixed. Fixing them is a step of its own that makes no object."""
+    me, cluster = work.me, work.facts.cluster
+    assert cluster is not None
+    wanted = short([me.spec.dataset.model_dump(), me.spec.training.model_dump(), me.spec.base.model_dump()])
+    pin = me.status.training
+    thin = pin.spec_digest == wanted and _thin_and_newer(work)
+    if pin.spec_digest == wanted and not thin:
+        return not _again(work, wanted, cluster)
+    if cluster.status.run is None or cluster.status.version is None:
+        work.state(conditions.unknown("DatasetReady", "WaitingForDiscovery",
+                                      "no discovery has seen this task yet"), "Waiting")
+        return False
+    chosen = select.choose(me.spec.base, work.base_specs(), _need(me, cluster))
+    if not chosen.suitable:
+        work.state(conditions.false("BaseSelected", "NoBaseFits", chosen.reason), "Refused", stop=True)
+        return False
+    before = me.status.retrain or RetrainStatus()
+    _fix(work, wanted, cluster, chosen, pin.trigger if thin else None, before.failures if thin else 0)
+    return False
+
+
+def _need(me: SpecialistObject, cluster: ClusterObject) -> select.Need:
+    """Prompts longer than the base's context cannot be learned; an eighth is left for the answer."""
+    return select.Need(context_tokens=int((cluster.status.input_tokens_p95 or 0) * 9 / 8), rank=me.spec.training.rank)
+
+
+def _fix(work: Work, wanted: str, cluster: ClusterObject, chosen: select.Ranked, trigger: str | None,
+         failures: int) -> None:
+    me, now = work.me, work.facts.now
+    suitable = [r.name for r in select.rank(work.base_specs(), me.spec.base.limits, _need(me, cluster)) if r.suitable]
+    work.changes |= {
+        "base": chosen.name, "base_reason": chosen.reason,
+        "training": TrainingStatus(
+            key=short([wanted, cluster.status.version, cluster.status.run, chosen.name]), spec_digest=wanted,
+            cluster_version=cluster.status.version, discovery_run=cluster.status.run,
+            task_calls=retrain.examples(cluster), trigger=trigger, started=now, bases=suitable[:64])}
+    if me.spec.retrain is not None:
+        before = work.changes.get("retrain") or me.status.retrain or RetrainStatus()
+        work.changes["retrain"] = retrain.restart(before, me.spec.retrain, trigger, failures, now)
+    work.supersede_candidate("the spec changed")
+    told = "inputs of the next revision are fixed" + (f"; {trigger}" if trigger else "")
+    work.state(conditions.unknown("DatasetReady", "Pinned", told), "Curating")
+
+
+def _thin_and_newer(work: Work) -> bool:
+    """A dataset that came out too small is made again from a newer discovery."""
+    made, cluster = names(work.me), work.facts.cluster
+    if made is None or cluster is None or cluster.status.run is None or work.facts.curation is not None:
+        return False
+    found = work.facts.jobs.get(made.dataset_job)
+    return bool(found and found.state == "Failed" and cluster.status.run > (work.me.status.training.discovery_run or 0))
+
+
+# --- again (S6) --------------------------------------------------------------------------------------------------
+
+def _again(work: Work, wanted: str, cluster: ClusterObject) -> bool:
+    """Whether training starts again now. Never while a revision is under way."""
+    me, facts, spec, made = work.me, work.facts, work.me.spec.retrain, names(work.me)
+    assert made is not None
+    if spec is None:
+        work.changes["retrain"] = None
+        return False
+    measured = work.changes["retrain"] = retrain.measure(spec, me, facts)
+    ended = outcome(me, facts, made)
+    if ended.under_way:
+        work.notes.append(conditions.unknown(
+            retrain.CONDITION, "Training", me.status.training.trigger or "the revision that the spec asks for"))
+        return False
+    failures = measured.failures + 1 if ended.failure else 0
+    found = retrain.triggers(spec, measured, facts.now, _better(work, cluster))
+    if not found:
+        work.notes.append(retrain.standing(spec, measured, ended.failure))
+        return False
+    held = retrain.obstacle(spec, found, me.status.training, cluster, failures, facts.now)
+    if held is not None:
+        work.notes.append(held)
+        return False
+    chosen = _base(work, cluster, keep=all(trigger.reason != "BetterBase" for trigger in found))
+    if not chosen.suitable:
+        work.notes.append(conditions.false(retrain.CONDITION, "NoBaseFits", f"{retrain.told(found)}; {chosen.reason}"))
+        return False
+    _fix(work, wanted, cluster, chosen, retrain.told(found), failures)
+    work.notes.append(conditions.unknown(retrain.CONDITION, "Training", retrain.told(found)))
+    return True
+
+
+def _base(work: Work, cluster: ClusterObject, *, keep: bool) -> select.Ranked:
+    """The base of the next training. `keep`: the one in use, while it is suitable."""
+    me, bases, need = work.me, work.base_specs(), _need(work.me, cluster)
+    used = bases.get(me.status.base or "")
+    if keep and used is not None and me.spec.base.name is None:
+        same = select.judge(me.status.base or "", used, me.spec.base.limits, need)
+        if same.suitable:
+            return same
+    return select.choose(me.spec.base, bases, need)
+
+
+def _better(work: Work, cluster: ClusterObject) -> str | None:
+    """Why another base should be used: one that was no choice at the last training leads the ranking now."""
+    me, known = work.me, work.me.status.training.bases
+    if me.spec.base.name is not None or not known:
+        return None
+    best = select.choose(me.spec.base, work.base_specs(), _need(me, cluster))
+    if not best.suitable or best.name in (*known, me.status.base):
+        return None
+    return f"BaseModel {best.name} ({best.reason}) ranks above {me.status.base}"

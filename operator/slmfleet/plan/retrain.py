@@ -1,0 +1,222 @@
+"""S6: when a Specialist is trained again. Measures what speaks for it, and says whether now is the time.
+
+Figures move only with a discovery run or at the end of a window, so that status is not written for every call. A
+training that did not make it doubles the wait before the next one, to 64 times `minimumIntervalSeconds`.
+
+Not covered: a slow drift that stays small from run to run (that is what a schedule is for), and gateways that came and
+went within one window (their counts are lost).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import NormalDist
+
+from cronsim import CronSim, CronSimError
+
+from slmfleet.api import conditions
+from slmfleet.api.base import Condition
+from slmfleet.api.specialist import EscalationWindow, Retrain, RetrainStatus, TrainingStatus
+from slmfleet.plan import rollout
+from slmfleet.plan.facts import ClusterObject, SpecialistFacts, SpecialistObject
+from slmfleet.wire.signals import GatewaySignals
+
+MOST_DOUBLINGS = 6
+CONDITION = "UpToDate"
+_Z = NormalDist().inv_cdf(0.95)
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """One reason to train again, in one CamelCase word and in figures."""
+
+    reason: str
+    message: str
+
+
+def next_time(schedule: str, after: datetime) -> datetime | None:
+    """The schedule's next time in UTC; None where it never comes. Raises ValueError for what is no schedule."""
+    try:
+        return next(CronSim(schedule, after.replace(second=0, microsecond=0)), None)
+    except CronSimError as error:
+        raise ValueError(f"spec.retrain.schedule {schedule!r}: {error}") from error
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+def measure(spec: Retrain, me: SpecialistObject, facts: SpecialistFacts) -> RetrainStatus:
+    """What speaks for training again, by now."""
+    before = me.status.retrain or RetrainStatus()
+    return before.model_copy(update={
+        **_scheduled(spec, before, facts.now), **_discovered(before, me.status.training, facts.cluster),
+        **_escalated(spec, before, me, facts)})
+
+
+def restart(before: RetrainStatus, spec: Retrain, trigger: str | None, failures: int, now: datetime) -> RetrainStatus:
+    """The measure once a training started: everything counts from here. `trigger`: None where the spec asked."""
+    return RetrainStatus(
+        schedule=spec.schedule, next_schedule_time=_next(spec.schedule, now), new_examples=0, failures=failures,
+        last_trigger=now if trigger else before.last_trigger, reason=trigger or before.reason)
+
+
+def _scheduled(spec: Retrain, before: RetrainStatus, now: datetime) -> dict[str, object]:
+    if spec.schedule == before.schedule:
+        return {}
+    return {"schedule": spec.schedule, "next_schedule_time": _next(spec.schedule, now)}
+
+
+def _next(schedule: str | None, now: datetime) -> datetime | None:
+    try:
+        return next_time(schedule, now) if schedule else None
+    except ValueError:
+        return None
+
+
+def _discovered(before: RetrainStatus, pin: TrainingStatus, cluster: ClusterObject | None) -> dict[str, object]:
+    """New examples since the last dataset, and the largest drift of the runs since."""
+    if cluster is None:
+        return {}
+    now, run = cluster.status, cluster.status.run or 0
+    known = examples(cluster)
+    new = max(0, known - pin.task_calls) if known is not None and pin.task_calls is not None else None
+    seen = max(before.drift_run or 0, pin.discovery_run or 0)
+    if run <= seen or now.drift is None:
+        return {"new_examples": new}
+    largest = max(before.drift or 0.0, now.drift.distance_percent)
+    return {"new_examples": new, "drift": round(largest, 1), "drift_run": run}
+
+
+def examples(cluster: ClusterObject) -> int | None:
+    """Calls of the task in the log that can teach: those that an LLM answered, where discovery counted them."""
+    status = cluster.status
+    return status.teachable if status.teachable is not None else status.calls
+
+
+def _escalated(
+    spec: Retrain, before: RetrainStatus, me: SpecialistObject, facts: SpecialistFacts
+) -> dict[str, object]:
+    """The share of the stable revision's conversations with an escalated call, once a window is over."""
+    stable = me.status.stable
+    if spec.escalation_percent is None or stable is None:
+        return {"window": None, "escalation_percent": None, "escalation_lower_percent": None}
+    if not facts.signals:  # just started, or no gateway: what was counted is not known
+        return {}
+    counts = rollout.conversations(facts.signals, me.meta.name, stable.name)
+    fresh = EscalationWindow(revision=stable.name, since=facts.now, counts=rollout.starts(counts)[-200:])
+    window = before.window
+    if window is None or window.revision != stable.name:
+        return {"window": fresh, "escalation_percent": None, "escalation_lower_percent": None}
+    seconds = (facts.now - window.since).total_seconds()
+    if seconds < spec.escalation_window_seconds:
+        return {}
+    good, bad = _since(window, counts, facts.signals, seconds)
+    rate, lower = _share(bad, good + bad)
+    return {"window": fresh, "escalation_percent": rate, "escalation_lower_percent": lower}
+
+
+def _since(window: EscalationWindow, counts: Mapping[str, rollout.Counts], signals: tuple[GatewaySignals, ...],
+           seconds: float) -> tuple[int, int]:
+    """Good and bad ones of the window. A gateway that ran before it and was not seen then is left out."""
+    starts = {count.instance: count for count in window.counts}
+    good = bad = 0
+    for gateway in signals:
+        now = counts.get(gateway.instance)
+        start = starts.get(gateway.instance)
+        if now is None or (start is None and gateway.uptime_seconds > seconds):
+            continue
+        good += now.good - (start.good_start if start else 0)
+        bad += now.bad - (start.bad_start if start else 0)
+    return max(0, good), max(0, bad)
+
+
+def _share(bad: int, all: int) -> tuple[float | None, float | None]:
+    """Percent, and Wilson's one-sided lower bound at 95 % (E. B. Wilson, JASA 1927)."""
+    if not all:
+        return None, None
+    share, z2 = bad / all, _Z * _Z
+    middle = share + z2 / (2 * all)
+    spread = _Z * math.sqrt(share * (1 - share) / all + z2 / (4 * all * all))
+    return round(100 * share, 1), round(max(0.0, 100 * (middle - spread) / (1 + z2 / all)), 1)
+
+
+# --- deciding ----------------------------------------------------------------------------------------------------
+
+def triggers(spec: Retrain, measured: RetrainStatus, now: datetime, better: str | None) -> list[Trigger]:
+    """Every reason that holds. `better`: why another base should be used, where one should."""
+    found = []
+    due = measured.next_schedule_time
+    if spec.schedule and due is not None and due <= now:
+        found.append(Trigger("Schedule", f"the schedule asked for it at {due:%Y-%m-%d %H:%M} UTC"))
+    if spec.new_examples is not None and (measured.new_examples or 0) >= spec.new_examples:
+        found.append(Trigger("NewExamples", f"{measured.new_examples:,} new examples, from {spec.new_examples:,}"))
+    if spec.drift_percent is not None and (measured.drift or 0) >= spec.drift_percent:
+        found.append(Trigger("Drift", f"drift of {measured.drift:g} %, from {spec.drift_percent:g}"))
+    if spec.escalation_percent is not None and (measured.escalation_lower_percent or 0) > spec.escalation_percent:
+        share = f"{measured.escalation_percent:g} % of conversations escalated"
+        bounds = f"surely {measured.escalation_lower_percent:g}, above {spec.escalation_percent:g}"
+        found.append(Trigger("Escalations", f"{share}, {bounds}"))
+    if spec.on_better_base and better is not None:
+        found.append(Trigger("BetterBase", better))
+    return found
+
+
+def not_before(spec: Retrain, pin: TrainingStatus, failures: int) -> datetime | None:
+    """When the next training may start: the interval, doubled for each failure in a row."""
+    if pin.started is None:
+        return None
+    return pin.started + timedelta(seconds=spec.minimum_interval_seconds * 2 ** min(failures, MOST_DOUBLINGS))
+
+
+def obstacle(spec: Retrain, found: list[Trigger], pin: TrainingStatus, cluster: ClusterObject, failures: int,
+             now: datetime) -> Condition | None:
+    """Why a training that is due cannot start yet."""
+    why = told(found)
+    least = not_before(spec, pin, failures)
+    if least is not None and now < least:
+        reason = "BackingOff" if failures else "Resting"
+        after = f" after {failures} that did not make it" if failures else ""
+        return conditions.unknown(CONDITION, reason, f"{why}; not before {least:%Y-%m-%d %H:%M:%S} UTC{after}")
+    newer = (cluster.status.run or 0) > (pin.discovery_run or 0)
+    if not newer and not any(trigger.reason == "BetterBase" for trigger in found):
+        return conditions.unknown(CONDITION, "WaitingForDiscovery",
+                                  f"{why}; the last training used discovery run {pin.discovery_run}, the newest one "
+                                  "that saw the task")
+    return None
+
+
+def told(found: list[Trigger]) -> str:
+    return "; ".join(f"{trigger.reason}: {trigger.message}" for trigger in found)
+
+
+def standing(spec: Retrain, measured: RetrainStatus, failed: str | None) -> Condition:
+    """Where the figures stand, against what would start a training. `failed`: how the last one ended, if badly."""
+    figures = "; ".join(_figures(spec, measured))
+    if failed is not None:
+        return conditions.false(CONDITION, "LastFailed", "; ".join(part for part in (failed, figures) if part))
+    if spec.schedule and measured.next_schedule_time is None:
+        return conditions.false(CONDITION, "BadSchedule", _no_time(spec.schedule))
+    return conditions.true(CONDITION, "NothingDue", figures)
+
+
+def _figures(spec: Retrain, measured: RetrainStatus) -> list[str]:
+    found = []
+    if spec.schedule and measured.next_schedule_time is not None:
+        found.append(f"next at {measured.next_schedule_time:%Y-%m-%d %H:%M} UTC")
+    if spec.new_examples is not None:
+        found.append(f"{measured.new_examples or 0:,} of {spec.new_examples:,} new examples")
+    if spec.drift_percent is not None:
+        found.append(f"drift {measured.drift or 0:g} of {spec.drift_percent:g} %")
+    if spec.escalation_percent is not None:
+        found.append(f"{measured.escalation_percent or 0:g} of {spec.escalation_percent:g} % escalated")
+    return found
+
+
+def _no_time(schedule: str) -> str:
+    try:
+        next_time(schedule, datetime(2000, 1, 1))
+    except ValueError as error:
+        return f"{error}; nothing is started by it"
+    return f"spec.retrain.schedule {schedule!r} never comes; nothing is started by it"
