@@ -19,8 +19,8 @@ import fields as pages  # noqa: E402
 
 from slmfleet.api.crd import KINDS, Kind, schema_of  # noqa: E402
 
-PLANS = {"Router": ["router.py"], "TaskCluster": ["clusters.py"], "Specialist": ["specialist.py", "stages.py"],
-         "BaseModel": ["pool.py"]}
+PLANS = {"Router": ["router.py", "auto.py"], "TaskCluster": ["clusters.py"],
+         "Specialist": ["specialist.py", "stages.py"], "BaseModel": ["pool.py"]}
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 

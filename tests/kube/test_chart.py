@@ -44,6 +44,7 @@ WRONG_VALUES = [
     ({"trainer": {"volumes": [{"claimName": "env"}]}}, "mountPath"),
     ({"trainer": {"volumes": [{"claimName": "env", "mountPath": "/etc"}]}}, "mountPath"),
     ({"kubeRay": "perhaps"}, "kubeRay"),
+    ({"autoSpecialists": "perhaps"}, "autoSpecialists"),
     ({"operator": {"replicas": 2}}, "replicas"),
     ({"networkPolicy": {"enabled": "yes"}}, "enabled"),
     ({"uninstall": {"timeoutSeconds": 1}}, "timeoutSeconds"),
@@ -234,6 +235,15 @@ def test_no_role_has_a_wildcard() -> None:
 def test_without_kuberay_the_operator_may_not_touch_rayjobs() -> None:
     role = named(render(kubeRay="never"), "Role", "slmfleet-operator")
     assert not [rule for rule in role["rules"] if "ray.io" in rule["apiGroups"]]
+
+
+def test_specialists_are_made_only_where_that_was_asked_for() -> None:
+    def may_create(**values: Any) -> bool:
+        role = named(render(**values), "Role", "slmfleet-operator")
+        return any("specialists" in rule["resources"] and "create" in rule["verbs"] for rule in role["rules"])
+
+    assert not may_create()
+    assert may_create(autoSpecialists=True)
 
 
 def test_helm_installs_upgrades_and_uninstalls_it(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ ADMITTED = [
     ("Router", "spec.rules", [
         {"name": "audit", "match": {"headers": [{"name": "X-Team", "value": "audit"}]}, "tier": "llm"},
         {"name": "voice", "match": {"modelPrefix": "v-"}, "tier": "specialist", "specialist": "voice"}]),
+    ("Router", "spec.discovery", {"mode": "Auto", "specialist": {"gate": {"floor": 0.8}, "retrain": {}}}),
     ("Router", "spec.limits", {"requestsPerMinute": 600, "tokensPerMinute": 100000}),
     ("Router", "spec.gateway", {"accessLogPercent": 0.5, "otlpEndpoint": "http://collector.monitoring:4318"}),
     ("TaskCluster", "spec.outputFormat", {"type": "label", "labels": ["refund", "cancel"]}),
@@ -70,6 +71,10 @@ REFUSED = [
     ("Router", "spec.capture.segmentSeconds", 3601, "spec.capture.segmentSeconds", "less than or equal to 3600"),
     ("Router", "spec.capture.bufferBytes", 1000, "spec.capture.bufferBytes", "greater than or equal to 1048576"),
     ("Router", "spec.capture.retentionDays", 0, "spec.capture.retentionDays", "greater than or equal to 1"),
+    ("Router", "spec.discovery", {"mode": "Auto"}, "spec.discovery.specialist", "Auto needs discovery.specialist"),
+    ("Router", "spec.discovery", {"mode": "Auto", "specialist": {}}, "spec.discovery.specialist.gate", "Required"),
+    ("Router", "spec.discovery", {"mode": "Auto", "specialist": {"gate": {}, "rollout": {"steps": [50, 10, 100]}}},
+     "spec.discovery.specialist.rollout.steps", "must not fall"),
     ("Router", "spec.gateway.replicas", 0, "spec.gateway.replicas", "greater than or equal to 1"),
     ("Router", "spec.gateway.resources", {"cpu": "lots"}, "spec.gateway.resources.cpu", "should match"),
     ("Router", "spec.rules", [{"name": "a", "match": {}, "tier": "llm"}], "spec.rules[0].match", "at least one of"),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from slmfleet.api import specialist
 from slmfleet.api.base import (
     Digest,
     Model,
@@ -100,13 +101,38 @@ class Capture(Model):
     )
 
 
+class SpecialistTemplate(Model):
+    """What every Specialist that is made by itself is asked for; fields as in a Specialist's spec."""
+
+    base: specialist.Base = Field(default_factory=specialist.Base, description="Which base model.")
+    dataset: specialist.Dataset = Field(default_factory=specialist.Dataset, description="What is trained on.")
+    training: specialist.Training = Field(default_factory=specialist.Training, description="How it is trained.")
+    gate: specialist.Gate = Field(description="What it must show.")
+    serving: specialist.Serving = Field(default_factory=specialist.Serving, description="How it is served.")
+    rollout: specialist.Rollout = Field(default_factory=specialist.Rollout, description="How traffic moves over.")
+    retrain: specialist.Retrain | None = Field(None, description="When it is trained again.")
+
+
 class Discovery(Model):
     """When and how tasks are looked for (S3)."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.mode == 'Suggest' || has(self.specialist)",
+                "discovery.mode Auto needs discovery.specialist: what its Specialists are asked for",
+                ".specialist",
+            ),
+        ),
+    )
     enabled: bool = Field(True, description="Whether tasks are looked for.")
     minimum_calls: int = Field(1000, ge=10, le=100000000, description="New calls in the log before a run.")
     interval_seconds: int = Field(3600, ge=10, le=31536000, description="Shortest time between two runs.")
     minimum_share_percent: float = Field(1, gt=0, le=100, description="A task's least share of all calls.")
+    mode: Literal["Suggest", "Auto"] = Field(
+        "Suggest", description="Auto: a Specialist is made for each task that is found suitable and has none."
+    )
+    specialist: SpecialistTemplate | None = Field(None, description="What those Specialists are asked for.")
     foreign_call_percent: float = Field(1, gt=0, le=50, description="Tolerated share of foreign calls taken.")
     resources: Resources = Field(default_factory=Resources, description="Of the discovery and curation jobs.")
 

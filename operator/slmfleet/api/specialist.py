@@ -130,7 +130,7 @@ class Rollout(Model):
         0,
         ge=0,
         le=50,
-        description="Conversations that stay with the LLM for good: they show drift, and a retraining learns from them.",
+        description="Conversations that stay with the LLM for good: they show drift, and teach the next one.",
     )
     maximum_failure: float = Field(
         0.1, gt=0, lt=1, description="Most conversations with an escalated call, as a share."

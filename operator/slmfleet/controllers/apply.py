@@ -18,7 +18,7 @@ Volatile = Callable[[dict[str, Any]], dict[str, Any]]
 VOLATILE_SECONDS = 10.0
 REAPPLY_SECONDS = 60.0
 SUMMARIES = ("Ready", "Reconciling", "Stalled")
-ONCE = ("Job", "RayJob")
+ONCE = ("Job", "RayJob", "Specialist")
 log = logging.getLogger("slmfleet.apply")
 
 
@@ -52,7 +52,8 @@ class Performer:
         self._applied[key] = (mark, now)
 
     async def _create(self, wanted: Object) -> None:
-        """A job cannot be changed: one that an operator with other images made goes on as it is."""
+        """A job cannot be changed: one that an operator with other images made goes on as it is. A Specialist must not
+        be: from the moment it is there it is its user's."""
         try:
             await self._kube.create(wanted)
         except Conflict:

@@ -45,5 +45,6 @@ class Config(_Setting):
     trainer: Environment = Environment()
     pool: Environment = Environment()
     kube_ray: Literal["auto", "never"] = Field("auto", description="auto: RayJob where the kind is installed.")
+    auto_specialists: bool = Field(False, description="Whether Routers may have Specialists made by themselves.")
     resync_seconds: float = 5.0
     signals_seconds: float = 1.0

@@ -9,7 +9,7 @@ from typing import Any
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition, Prices
 from slmfleet.api.router import Counted, DiscoveryStatus, RouterStatus, Savings, TierStatus, WeightStatus
-from slmfleet.plan import clusters, gateway
+from slmfleet.plan import auto, clusters, gateway
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import JobFact, Plan, RouterFacts, RouterObject
 from slmfleet.plan.jobs import discover_job
@@ -46,10 +46,14 @@ def plan_router(config: Config, me: RouterObject, facts: RouterFacts) -> Plan:
     # A gateway without a discovery is ready: Discovered informs, it is no part of Ready.
     parts = [store, _gateway_part(me, facts), _llm_part(me, facts), _capture_part(me, facts)]
     stated = conditions.summary([part for part in parts if part is not None])
+    made, made_part = auto.specialists(config, me, facts)
+    informing = (part for part in (found.part, made_part) if part is not None)
     return Plan(
-        apply=(*gateway.objects(config, me, table), *found.objects), delete=found.delete,
+        apply=(*gateway.objects(config, me, table), *found.objects, *made), delete=found.delete,
         status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
-        conditions=(*stated, *((found.part,) if found.part is not None else ())), resync_seconds=2.0)
+        conditions=(*stated, *informing),
+        events=tuple(("SpecialistMade", f"{each['metadata']['name']}: its task was found suitable") for each in made),
+        resync_seconds=2.0)
 
 
 def _stopped(me: RouterObject, store: Condition) -> Plan:
