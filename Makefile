@@ -1,13 +1,16 @@
 # Two commands do everything on a bare Debian 12 machine (root, Go, Python 3.11): `make demo` and `make test`.
 # What is slow to build is kept outside the repository, in $SLMFLEET_CACHE (~/.cache/slmfleet), keyed by its sources.
 
-.PHONY: help demo test test-long bench-gateway lint unit clients kube node serving e2e crds locks images clean-cache
+.PHONY: help demo demo-again test test-long bench-gateway lint unit clients kube node serving e2e crds locks images clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: ## the whole loop on a real Kubernetes node of its own; ends with a table
 	@bash tests/run.sh demo
+
+demo-again: ## traffic changes, and the fleet is trained again without a hand
+	@bash tests/run.sh demo-again
 
 test: ## lint, unit, clients, API server, node, serving and end-to-end tests
 	@bash tests/run.sh lint unit clients kube node images serving e2e

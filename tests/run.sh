@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs parts of the tests (or the demo) in the project's own environment, and prints what each part took.
-#   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo crds bench
+#   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo demo-again crds bench
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # Debian's interpreter makes the environment; Python of the user's choice may lack venv or ssl.
@@ -64,6 +64,7 @@ run_part() {
               part "others' clients of the gateway" clients clients
               part "environments" heavy && part "long tests" pytest tests/e2e -m e2e -q -s ;;
         demo) part "demo" "$dev/bin/python" -m demo.run ;;
+        demo-again) part "demo again" "$dev/bin/python" -m demo.again ;;
         bench) part "gateway beside others" "$dev/bin/python" benchmarks/gateway/run.py ${QUICK:+--quick} ;;
         crds) part "CRDs" "$dev/bin/python" -m slmfleet.cli crds --out crds --chart charts/slmfleet/templates/crds ;;
         *) echo "tests: there is no part $1" >&2; exit 2 ;;

@@ -163,12 +163,17 @@ def make_traffic(run_: Run) -> None:
     """The agent's calls, and the code that the replayed LLM runs."""
     options = run_.options
     facts = traffic.write(run_.traffic, options.size, options.system_prompt, options.seed, options.pretrain_task_share)
-    code = run_.traffic.parent / "code" / "demo"
-    shutil.copytree(Path(__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__", "data", "manifests"))
+    copy_code(run_)
     calls = sum(row["calls"] for row in facts["calls"])
     run_.say(
         f"{calls:,} calls, {facts['conversations']:,} conversations, wrong answers of the LLM {facts['wrong_share']}"
     )
+
+
+def copy_code(run_: Run) -> None:
+    """What the replayed LLM runs."""
+    code = run_.traffic.parent / "code" / "demo"
+    shutil.copytree(Path(__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__", "data", "manifests"))
 
 
 def pretrain_base(run_: Run) -> None:
@@ -245,7 +250,7 @@ def load_images(run_: Run) -> None:
         devcluster("load", *run_.archives, "--name", run_.options.name, timeout=900)
 
 
-def install(run_: Run) -> None:
+def install(run_: Run, flags: tuple[str, ...] = ()) -> None:
     """Namespace with Pod Security enforced, claims, the log's key, and the chart."""
     cluster, options = run_.cluster, run_.options
     cluster.apply(fill("namespace", namespace=options.namespace))
@@ -259,7 +264,7 @@ def install(run_: Run) -> None:
         pool_image=run_.images["pool"], trainer_volumes=mounted(run_, "train"), pool_volumes=mounted(run_, "serve"),
     )  # fmt: skip
     cluster.helm("upgrade", "--install", "slmfleet", str(ROOT / "charts" / "slmfleet"), "--values", "-", "--wait",
-                 "--timeout", "3m", given=values)  # fmt: skip
+                 "--timeout", "3m", *flags, given=values)  # fmt: skip
     run_.say(cluster.kubectl("get", "deployments").strip().replace("\n", "\n   "))
 
 
@@ -307,14 +312,24 @@ def recipient(run_: Run) -> str:
 def apply_router(run_: Run) -> None:
     """The LLM's stand-in, three base models, and the gateway."""
     cluster, options = run_.cluster, run_.options
-    cluster.apply(fill("replay-llm", image=run_.images["slmfleet"], latency_scale=str(options.latency_scale)))
-    cluster.apply(fill("basemodels", parameters=run_.base["parameters"], context_tokens=BASE_CONTEXT_TOKENS,
-                       idle_seconds=options.idle_seconds))  # fmt: skip
+    apply_llm_and_bases(run_)
     cluster.apply(
         fill("router", namespace=options.namespace, recipient=recipient(run_), minimum_calls=train_calls(run_))
     )
-    cluster.kubectl("rollout", "status", "deployment/replay-llm", "--timeout=120s", timeout=150)
-    cluster.wait("router/fleet", "Ready", 180)
+    await_router(run_)
+
+
+def await_router(run_: Run) -> None:
+    run_.cluster.kubectl("rollout", "status", "deployment/replay-llm", "--timeout=120s", timeout=150)
+    run_.cluster.wait("router/fleet", "Ready", 180)
+
+
+def apply_llm_and_bases(run_: Run) -> None:
+    """The LLM's stand-in and three base models."""
+    cluster, options = run_.cluster, run_.options
+    cluster.apply(fill("replay-llm", image=run_.images["slmfleet"], latency_scale=str(options.latency_scale)))
+    cluster.apply(fill("basemodels", parameters=run_.base["parameters"], context_tokens=BASE_CONTEXT_TOKENS,
+                       idle_seconds=options.idle_seconds))  # fmt: skip
 
 
 def train_calls(run_: Run) -> int:
@@ -364,7 +379,7 @@ def send(run_: Run, stage: str, *arguments: str) -> None:
         raise Failed(f"the agent ended with exit {done.returncode} while it sent {stage!r}")
 
 
-def rounds(run_: Run) -> int:
+def last_round(run_: Run) -> int:
     return traffic.SIZES[run_.options.size].rounds
 
 
@@ -376,13 +391,13 @@ def send_before(run_: Run) -> None:
 def send_after(run_: Run) -> None:
     """The last round: calls that were never sent before and that nothing has learned from."""
     stop_rollout_traffic(run_)
-    send(run_, reporting.AFTER, "--phase", "later", "--round", str(rounds(run_)))
+    send(run_, reporting.AFTER, "--phase", "later", "--round", str(last_round(run_)))
 
 
 @contextlib.contextmanager
-def rollout_traffic(run_: Run, stage: str = "rollout") -> Iterator[None]:
-    """The earlier rounds of `later` calls, again and again in new conversations, as long as the block runs."""
-    chosen = [word for number in range(1, rounds(run_)) for word in ("--round", str(number))]
+def rollout_traffic(run_: Run, stage: str = "rollout", rounds: tuple[int, ...] = ()) -> Iterator[None]:
+    """Rounds of `later` calls (all but the last), again and again in new conversations, as long as the block runs."""
+    chosen = [word for number in rounds or range(1, last_round(run_)) for word in ("--round", str(number))]
     command = agent_command(run_, stage, "--phase", "later", *chosen, "--repeat", "50",
                             "--max-rate", str(run_.options.rollout_rate))  # fmt: skip
     log = (run_.options.work / f"agent-{stage}.log").open("a", encoding="utf-8")

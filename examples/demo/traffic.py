@@ -19,7 +19,7 @@ import hashlib
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,7 @@ MODEL = "demo-llm"
 WRONG_SHARE = {"snips": 0.02, "banking": 0.08}
 LATER_OTHER_SHARE = 0.2
 TURNS = ((1, 0.7), (2, 0.2), (3, 0.1))  # calls in a conversation of a narrow task, and how often
-PRETRAIN_TIME_SHARE = 0.75  # of the calls of `train`, the earliest
+PRETRAIN_TIME_SHARE = 0.75  # of the calls of a `train` phase, the earliest
 PRETRAIN_PROMPT_CHARACTERS, PRETRAIN_ANSWER_CHARACTERS = 600, 400
 
 
@@ -299,14 +299,14 @@ def interleave(conversations: list[Conversation], draw: random.Random) -> list[t
     return [(number, turn) for _, number, _, turn in sorted(placed, key=lambda p: p[:3])]
 
 
-def early_conversations(order: list[tuple[int, Turn]]) -> set[int]:
+def early_conversations(order: list[tuple[int, Turn]], share: float) -> set[int]:
     """Those that end in the first part of the phase: the base learns from no other.
 
     The gate judges on the latest conversations of this very phase (a fifth, as Specialists ask by default). A base that
     had seen them would make the gate say too much.
     """
     last = {which: position for position, (which, _) in enumerate(order)}
-    return {which for which, position in last.items() if position < PRETRAIN_TIME_SHARE * len(order)}
+    return {which for which, position in last.items() if position < share * len(order)}
 
 
 def arrivals() -> Iterator[float]:
@@ -328,14 +328,26 @@ def request_body(task: str, turn: Turn) -> dict[str, Any]:
 
 def build(size: Size, setting: str, seed: int, task_share: float = 1.0) -> Traffic:
     """The whole traffic. `task_share`: see `pretraining`."""
+    return assembled(phases(size, setting, seed), seed, task_share)
+
+
+def assembled(
+    parts: Iterable[tuple[str, int, list[Conversation]]],
+    seed: int,
+    task_share: float = 1.0,
+    time_shares: Mapping[tuple[str, int], float] | None = None,
+) -> Traffic:
+    """Phases with their rounds and conversations, as calls with their times, answers and truth. `time_shares`: of the
+    calls of a phase and round, the earliest that the base may learn from; PRETRAIN_TIME_SHARE of `train` elsewhere."""
     calls: list[Call] = []
     answers: dict[tuple[str, str], dict[str, str]] = {}
     truth: list[dict[str, Any]] = []
     learned: list[tuple[str, Turn]] = []
     clock = arrivals()
-    for phase, number, conversations in phases(size, setting, seed):
+    for phase, number, conversations in parts:
         order = interleave(conversations, draw_for(seed, "order", phase, number))
-        early = early_conversations(order) if phase == "train" else set()
+        share = (time_shares or {}).get((phase, number), PRETRAIN_TIME_SHARE)
+        early = early_conversations(order, share) if phase == "train" else set()
         for which, turn in order:
             task = conversations[which].task
             call = Call(
@@ -441,7 +453,12 @@ def manifest(traffic: Traffic, digests: dict[str, str], given: dict[str, Any]) -
 
 def write(out: Path, size: str, setting: str, seed: int, task_share: float) -> dict[str, Any]:
     """Make the traffic and write it; returns the manifest."""
-    traffic = build(SIZES[size], setting, seed, task_share)
+    given = {"size": size, "system_prompt": setting, "seed": seed, "pretrain_task_share": task_share}
+    return write_files(out, build(SIZES[size], setting, seed, task_share), given)
+
+
+def write_files(out: Path, traffic: Traffic, given: dict[str, Any]) -> dict[str, Any]:
+    """Write traffic; returns the manifest. `given`: what it was made from, for the manifest."""
     out.mkdir(parents=True, exist_ok=True)
     rows: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
         "calls.jsonl": lambda: map(asdict, traffic.calls),
@@ -450,7 +467,6 @@ def write(out: Path, size: str, setting: str, seed: int, task_share: float) -> d
         "pretrain.jsonl": lambda: traffic.pretrain,
     }
     digests = {name: write_lines(out / name, make()) for name, make in rows.items()}
-    given = {"size": size, "system_prompt": setting, "seed": seed, "pretrain_task_share": task_share}
     facts = manifest(traffic, digests, given)
     (out / "manifest.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts

@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from demo import again
 from demo import run as running
 from demo.cluster import Failed, background, until
 from demo.cluster import run as run_command
@@ -26,6 +27,8 @@ def filled():
     yield from documents(fill("replay-llm", image="slmfleet:1", latency_scale="0.5"))
     yield from documents(fill("basemodels", parameters=1_700_000, context_tokens=512, idle_seconds=30))
     yield from documents(fill("router", namespace="demo", recipient=DIGEST_KEY, minimum_calls=10_000))
+    yield from documents(fill("router-again", namespace="demo", recipient=DIGEST_KEY, minimum_calls=10_000,
+                              interval_seconds=60, steps=300, new_examples=400))  # fmt: skip
     for name in ("specialist-voice", "specialist-banking"):
         yield from documents(fill(name, task_cluster="task-1", floor=0.9, agreement=0.85, steps=300))
     yield from documents(fill("specialist-voice-bad", task_cluster="task-1"))
@@ -62,7 +65,8 @@ def unknown_fields(value, schema, path=""):
 def test_every_manifest_is_filled_and_tested_here():
     tested = {each["kind"] for each in filled()}
     assert {"Namespace", "Router", "BaseModel", "Specialist", "Deployment", "PersistentVolumeClaim"} <= tested
-    used = set(re.findall(r'fill\(\s*f?"([-a-z{}]+)"', Path(running.__file__).read_text("utf-8")))
+    sources = "".join(Path(module.__file__).read_text("utf-8") for module in (running, again))
+    used = set(re.findall(r'fill\(\s*f?"([-a-z{}]+)"', sources))
     expected = {path.stem for path in HERE.glob("*.yaml")}
     assert {name for name in expected if not name.startswith("specialist-")} <= used
 
@@ -187,7 +191,7 @@ def test_the_base_is_made_again_when_its_text_or_recipe_changes(tmp_path):
 def test_the_agent_is_sent_to_the_gateway_with_rounds_that_the_last_step_leaves_out(tmp_path):
     run_ = Run(Options(work=tmp_path, size="demo"), gateway="198.18.32.7:80")
     assert "http://198.18.32.7:80/v1" in running.agent_command(run_, "after")
-    assert running.rounds(run_) == 5
+    assert running.last_round(run_) == 5
 
 
 def test_what_a_user_pods_need_is_readable_for_them(tmp_path):
