@@ -202,9 +202,7 @@ def result_of(asked_metrics: Sequence[str], answers: Sequence[Answered], facts: 
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog=os.environ.get("SLMTRAIN_PROG", "slmtrain.evaluate"), description=__doc__.split("\n\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="slmtrain.evaluate", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--dataset", type=Path, required=True, help="folder with heldout.jsonl (and train.jsonl, report.json, card.md)")
     add("--model", type=Path, required=True, help="an adapter's or a model's folder")
