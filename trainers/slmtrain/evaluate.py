@@ -2,12 +2,12 @@
 
     python -m slmtrain.evaluate --dataset DIR --model DIR [--base PATH] --out FILE
 
-Covered: an adapter with its base, or a whole model; greedy, batched generation on `heldout.jsonl`; label accuracy,
-exact match, field F1, each with an interval; agreement with the recorded answers is what these measure, for the
-recorded answers are the LLM's. A held-out call whose whole prompt also occurs in `train.jsonl` is left out and counted.
-Verdict: passed when the estimate reaches the floor, and the interval's lower end lies within the margin below it.
-The interval is two-sided, so the one-sided error is half of what `--confidence` leaves: on the safe side.
-Not covered: exact tool calls as syntax trees, similarity of free text (`exact` judges those, harshly).
+Covered: an adapter with its base, or a whole model; greedy answers to `heldout.jsonl`, in this process or by a server
+(`--url`); metrics made for the task (`metrics`), chosen by the form of the recorded answers or named by `--metric`,
+each with an interval by conversation; a verdict as a chain of checks (`gate`), all in the result, worst first. What is
+measured is agreement with the recorded answers, for those are the LLM's. A held-out call whose whole prompt also occurs
+in `train.jsonl` is left out and counted. Intervals are two-sided, so the one-sided error is half of what `--confidence`
+leaves: on the safe side.
 
 Exit 0 for both verdicts.
 """
@@ -17,258 +17,271 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
-from typing import Any
+from typing import Any, TextIO
 
-from slmtrain import stats
-from slmtrain.data import Example, encode, read_examples
+from slmtrain import gate, judge, memorised, metrics
+from slmtrain.answering import SMALL_PARAMETERS, Run, Say, answer_all, exposures, folders_of, load_model
 from slmtrain.errors import Refused, run_command
-from slmtrain.files import artifact_digest, base_digest, dataset_digest, resolve_base, write_json
+from slmtrain.facts import Exposure, Facts, Gate, Memory
+from slmtrain.files import artifact_digest, base_digest, dataset_digest, write_json
+from slmtrain.heldout import Question, Secrets, read_questions, read_reports, read_secrets, unseen
+from slmtrain.judge import Answered
 
 SCHEMA = "slmtrain/evaluation/v1"
-SMALL_PARAMETERS = 20_000_000  # below it a second thread only waits for the first
-BATCH_TOKENS = 8192  # prompt tokens generated for at once
-LATENCY_CALLS = 24  # answered one by one, for the latency of a single caller
-SECRETIVE = re.compile(r"[\w.+-]+@[\w.-]+|\d{4,}")
+SHARES = ("floor", "margin", "slice_floor", "valid_floor")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One held-out call, answered."""
-
-    example: Example
-    text: str
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What the verdict is judged by."""
-
-    floor: float
-    margin: float
-    confidence: float
-
-
-def load_model(model: Path, base: str | None) -> tuple[Any, Any, str]:
-    """(model, tokenizer, base digest) of an adapter on its base, or of a whole model."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    adapter = model / "adapter_config.json"
-    if not adapter.is_file() and not (model / "config.json").is_file():
-        raise Refused(
-            "BadModel", f"{model} has neither adapter_config.json nor config.json; --model takes what train wrote"
-        )
-    if not adapter.is_file():
-        whole = AutoModelForCausalLM.from_pretrained(model)
-        return whole.eval(), AutoTokenizer.from_pretrained(model), base_digest(model)
-
-    from peft import PeftModel
-
-    recorded = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not (base or recorded):
-        raise Refused("BadModel", f"{adapter} names no base; give --base")
-    folder = resolve_base(base or recorded)
-    digest = base_digest(folder)
-    refuse_another_base(model, digest)
-    loaded = AutoModelForCausalLM.from_pretrained(folder)
-    try:
-        adapted = PeftModel.from_pretrained(loaded, model)
-    except (RuntimeError, ValueError) as error:
-        raise Refused("WrongBase", f"{model} does not fit {folder}: {str(error).splitlines()[0]}") from error
-    return adapted.merge_and_unload().eval(), AutoTokenizer.from_pretrained(folder), digest
-
-
-def refuse_another_base(model: Path, digest: str) -> None:
-    """An adapter on another base of the same shape loads, and answers nonsense."""
-    facts = model / "slmtrain.json"
-    expected = json.loads(facts.read_text(encoding="utf-8")).get("base_digest") if facts.is_file() else None
-    if expected and expected != digest:
-        raise Refused(
-            "WrongBase", f"{model} was trained on base {expected[:19]}…, not on {digest[:19]}…; give that one as --base"
-        )
-
-
-def unseen(dataset: Path, limit: int | None) -> tuple[list[Example], int]:
-    """The held-out examples to judge, and how many were left out because training saw the same prompt."""
-    heldout = read_examples(dataset / "heldout.jsonl")
-    train = dataset / "train.jsonl"
-    trained = {json.dumps(example.prompt) for example in read_examples(train)} if train.is_file() else set()
-    kept = [example for example in heldout if json.dumps(example.prompt) not in trained]
-    return kept[:limit], len(heldout) - len(kept)
-
-
-def batches_of(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Indices in batches of neighbours in length, each of at most `tokens` with padding (one long prompt: alone)."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batches and lengths[index] * (len(batches[-1]) + 1) <= tokens:
-            batches[-1].append(index)
-            continue
-        batches.append([index])
-    return batches
-
-
-def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
-    """Greedy answers, without the end-of-text."""
-    import torch
-
-    longest = max(map(len, prompts))
-    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
-    pad = eos if pad is None else pad
-    ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-    with torch.inference_mode():
-        out = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=pad,
-            eos_token_id=eos,
-        )
-    answers = out[:, longest:].tolist()
-    return [a[: a.index(eos)] if eos in a else a for a in answers]
-
-
-def answer_all(model: Any, tokenizer: Any, examples: list[Example]) -> tuple[list[Answer], float, dict[str, float]]:
-    """(answers, tokens a second in batches, latency of single calls)."""
-    encoded = [encode(tokenizer, example) for example in examples]
-    prompts = [list(e.ids[: e.answer_start]) for e in encoded]
-    longest_answer = max(len(e.ids) - e.answer_start for e in encoded)
-    context = getattr(model.config, "max_position_embeddings", 1 << 30)
-    max_tokens = min(longest_answer + 8, max(1, context - max(map(len, prompts))))
-    answers: dict[int, Answer] = {}
-    began = spoke = time.monotonic()
-    for batch in batches_of([len(p) for p in prompts], BATCH_TOKENS):
-        for index, ids in zip(batch, generate(model, tokenizer, [prompts[i] for i in batch], max_tokens), strict=True):
-            answers[index] = Answer(examples[index], tokenizer.decode(ids, skip_special_tokens=True), len(ids) + 1)
-        now = time.monotonic()
-        if now - spoke > 3:
-            spoke = now
-            left = (now - began) / len(answers) * (len(examples) - len(answers))
-            print(f"answered {len(answers)}/{len(examples)} {now - began:.1f} s left {left:.0f} s", flush=True)
-    seconds = time.monotonic() - began
-    every = max(1, len(prompts) // LATENCY_CALLS)
-    singles = []
-    for prompt in prompts[::every][:LATENCY_CALLS]:
-        start = time.monotonic()
-        generate(model, tokenizer, [prompt], max_tokens)
-        singles.append(time.monotonic() - start)
-    latency = {"p50": round(stats.percentile(singles, 0.5), 4), "p95": round(stats.percentile(singles, 0.95), 4)}
-    return [answers[i] for i in range(len(examples))], sum(a.tokens for a in answers.values()) / seconds, latency
-
-
-def worst_labels(answers: list[Answer], scores: list[float]) -> list[dict[str, Any]]:
-    """The ten labels with the lowest scores, the most frequent first among equals."""
-    groups: dict[str, list[float]] = {}
-    for answer, score in zip(answers, scores, strict=True):
-        groups.setdefault(stats.label_of(answer.example.answer), []).append(score)
-    rows = [{"label": label, "n": len(s), "score": round(fmean(s), 4)} for label, s in groups.items()]
-    return sorted(rows, key=lambda row: (row["score"], -row["n"], row["label"]))[:10]
-
-
-def redacted(text: str) -> str:
-    """Enough of an answer to see what went wrong: cut, addresses and long numbers masked."""
-    return SECRETIVE.sub("…", text)[:160]
-
-
-def judge_answers(answers: list[Answer], metric: str, gate: Gate) -> dict[str, Any]:
-    """The part of the result that follows from the answers alone."""
-    recorded = [answer.example.answer for answer in answers]
-    if metric == "auto":
-        metric = stats.choose_metric(recorded)
-    scores = [stats.score(metric, answer.text, want) for answer, want in zip(answers, recorded, strict=True)]
-    conversations = [answer.example.conversation for answer in answers]
-    estimate = fmean(scores) if scores else 0.0
-    lower, upper = stats.interval(scores, conversations, gate.confidence, seed=0) if scores else (0.0, 1.0)
-    verdict = stats.judge(estimate, lower, len(scores), gate.floor, gate.margin, gate.confidence)
-    wrong = [answer for answer, score in zip(answers, scores, strict=True) if score < 1]
+def evaluate(given: argparse.Namespace, asked: Gate) -> dict[str, Any]:
+    """The whole recipe; returns what the result file says."""
+    began = time.monotonic()
+    everything = read_questions(given.dataset / "heldout.jsonl")
+    path = given.dataset / "train.jsonl"
+    trained = read_questions(path) if path.is_file() else []
+    kept = unseen(everything, trained)
+    questions, secrets = kept[: given.limit], read_secrets(given.dataset)
+    run, exposed, base_is = answer(given, questions, secrets, asked)
+    answers = [Answered(question, text) for question, text in zip(questions, run.texts, strict=True)]
+    facts = facts_of(given, answers, everything, trained, secrets, run, exposed, asked)
     return {
-        "metric": metric,
-        "estimate": round(estimate, 6),
-        "interval": [round(lower, 6), round(upper, 6)],
-        "n": len(scores),
-        "conversations": len(set(conversations)),
-        **vars(gate),
-        "verdict": "passed" if verdict.passed else "refused",
-        "reasons": list(verdict.reasons),
-        "exact_share": round(fmean(a.text == a.example.answer for a in answers), 6) if answers else None,
-        "valid_format_share": round(fmean(stats.well_formed(a.text, a.example.answer) for a in answers), 6)
-        if answers
-        else None,
-        "per_label": worst_labels(answers, scores),
-        "examples_of_errors": [
-            {"id": a.example.id, "expected": redacted(a.example.answer), "answered": redacted(a.text)}
-            for a in wrong[:5]
-        ],
+        **result_of(given.metric, answers, facts, asked),
+        "left_out_seen_in_training": len(everything) - len(kept),
+        "latency_seconds": run.latency_seconds,
+        "memory_mib": run.memory_mib,
+        "measured_on": run.measured_on,
+        "tokens_per_second": round(run.tokens_per_second, 1),
+        "seconds": round(time.monotonic() - began, 1),
+        "digests": {
+            "dataset": dataset_digest(given.dataset),
+            "model": artifact_digest(given.model),
+            "base": base_is,
+        },
     }
 
 
-def evaluate(
-    dataset: Path, model: Path, base: str | None, metric: str, gate: Gate, limit: int | None
-) -> dict[str, Any]:
-    """The whole recipe; returns what the result file says."""
+def answer(
+    given: argparse.Namespace, questions: Sequence[Question], secrets: Secrets, asked: Gate
+) -> tuple[Run, list[Exposure], str]:
+    """(answers and what they took, exposure of planted secrets, the base's digest)."""
+    examples, say = [question.example for question in questions], progress(sys.stderr if given.json else sys.stdout)
+    if given.url:
+        from slmtrain import asking
+
+        served = asking.Served(given.url, given.served, given.model, given.base)
+        run = asking.answer_all(served, examples, say) if examples else nothing()
+        return run, asking.exposures(served, secrets.planted), base_digest(folders_of(given.model, given.base)[0])
+
     import torch
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    began = time.monotonic()
-    examples, seen = unseen(dataset, limit)
-    loaded, tokenizer, base_is = load_model(model, base)
-    if loaded.num_parameters() < SMALL_PARAMETERS:
+    model, tokenizer, base_is = load_model(given.model, given.base)
+    if model.num_parameters() < SMALL_PARAMETERS:
         torch.set_num_threads(1)
-    answers, throughput, latency = answer_all(loaded, tokenizer, examples) if examples else ([], 0.0, {})
+    run = answer_all(model, tokenizer, examples, say) if examples else nothing()
+    count = memorised.needed(len(secrets.planted), asked.confidence)
+    return run, exposures(model, tokenizer, secrets.planted, count), base_is
+
+
+def nothing() -> Run:
+    return Run((), 0.0, {}, None, "nothing")
+
+
+def progress(to: TextIO) -> Say:
+    """A line every three seconds."""
+    spoke = time.monotonic()
+
+    def say(done: int, of: int, seconds: float) -> None:
+        nonlocal spoke
+        if time.monotonic() - spoke > 3:
+            spoke = time.monotonic()
+            left = seconds / done * (of - done)
+            print(f"answered {done}/{of} {seconds:.1f} s left {left:.0f} s", file=to, flush=True)
+
+    return say
+
+
+def facts_of(
+    given: argparse.Namespace,
+    answers: Sequence[Answered],
+    everything: Sequence[Question],
+    trained: Sequence[Question],
+    secrets: Secrets,
+    run: Run,
+    exposed: Sequence[Exposure],
+    asked: Gate,
+) -> Facts:
+    """What the checks judge by."""
+    reports = read_reports(given.dataset)
+    memory = memory_of(answers, trained, secrets, exposed)
+    if not answers:
+        return Facts(reports=reports, memory=memory, measured_on=run.measured_on)
+    judged = [judge.figure(name, answers, asked.confidence) for name in judged_metrics(given.metric, answers)]
+    first = gate.worst_figure(judged).metric
+    baseline, like = judge.baseline(first, [*everything, *trained], asked.confidence)
+    return Facts(
+        judged=judged,
+        valid=judge.valid_figure(first, answers, asked.confidence),
+        baseline=baseline,
+        baseline_groups=like,
+        slices=judge.slices(first, answers, asked.confidence),
+        reports=reports,
+        memory=memory,
+        latency_p95=run.latency_seconds["p95"],
+        memory_mib=run.memory_mib,
+        measured_on=run.measured_on,
+    )
+
+
+def judged_metrics(asked: Sequence[str], answers: Sequence[Answered]) -> list[str]:
+    """The metrics that must reach the floor: those asked for, or the one that fits the recorded answers."""
+    if tuple(asked) != ("auto",):
+        return list(dict.fromkeys(asked))
+    return [metrics.choose([a.question.reference for a in answers])]
+
+
+def memory_of(
+    answers: Sequence[Answered], trained: Sequence[Question], secrets: Secrets, exposed: Sequence[Exposure]
+) -> Memory:
+    """What the answers give away."""
+    rare = memorised.rare_values(question.example for question in trained)
+    return Memory(
+        planted=tuple(exposed),
+        listed_values=len(secrets.digests),
+        listed_found=sum(memorised.holds_listed(a.text, secrets.key, secrets.digests) for a in answers),
+        copied_values=sum(memorised.gives_away(a.text, a.question.example, rare) for a in answers),
+        searched_answers=len(answers),
+    )
+
+
+def result_of(asked_metrics: Sequence[str], answers: Sequence[Answered], facts: Facts, asked: Gate) -> dict[str, Any]:
+    """The part of the result that follows from answers and facts alone."""
+    checks = gate.run(facts, asked)
+    first = gate.worst_figure(facts.judged) if facts.judged else None
+    named = first.metric if first else ",".join(asked_metrics)
+    judged = {figure.metric for figure in facts.judged}
+    beside = [m for m in metrics.SHOWN.get(named, ()) if m not in judged] if answers else []
+    figures = [*facts.judged, *(judge.figure(m, answers, asked.confidence) for m in beside)]
+    figures.sort(key=lambda f: (f.metric not in judged, f.estimate))
+    exact = sum(a.text == a.question.reference.text for a in answers)
     return {
         "schema": SCHEMA,
-        **judge_answers(answers, metric, gate),
-        "left_out_seen_in_training": seen,
-        "latency_seconds": latency,
-        "tokens_per_second": round(throughput, 1),
-        "seconds": round(time.monotonic() - began, 1),
-        "digests": {"dataset": dataset_digest(dataset), "model": artifact_digest(model), "base": base_is},
+        "metric": named,
+        "estimate": first.estimate if first else 0.0,
+        "interval": list(first.interval) if first else [0.0, 1.0],
+        "n": len(answers),
+        "conversations": len({a.conversation for a in answers}),
+        "floor": asked.floor,
+        "margin": asked.margin,
+        "confidence": asked.confidence,
+        "verdict": "passed" if gate.passed(checks) else "refused",
+        "reasons": [check.message for check in checks if check.required and not check.passed],
+        "checks": [{k: v for k, v in asdict(check).items() if k != "slack"} for check in checks],
+        "metrics": [
+            {
+                "name": f.metric,
+                "estimate": f.estimate,
+                "interval": list(f.interval),
+                "n": f.n,
+                "judged": f.metric in judged,
+            }
+            for f in figures
+        ],
+        "exact_share": round(exact / len(answers), 6) if answers else None,
+        "valid_format_share": facts.valid.estimate if facts.valid else None,
+        "llm_self_agreement": asdict(facts.baseline) if facts.baseline else None,
+        "slices": [asdict(s) for s in sorted(facts.slices, key=lambda s: (s.estimate, s.kind, s.name))[:50]],
+        "per_label": judge.worst_labels(named, answers) if answers else [],
+        "examples_of_errors": judge.errors(named, answers) if answers else [],
     }
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="slmtrain.evaluate", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--dataset", type=Path, required=True, help="folder with heldout.jsonl (and train.jsonl)")
-    parser.add_argument("--model", type=Path, required=True, help="an adapter's or a model's folder")
-    parser.add_argument("--base", help="the adapter's base: folder or Hugging Face id; default: what the adapter names")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--metric", type=str.lower, choices=("auto", *stats.METRICS), default="auto")
-    parser.add_argument("--floor", type=float, default=0.9)
-    parser.add_argument("--margin", type=float, default=0.03)
-    parser.add_argument("--confidence", type=float, default=0.95)
-    parser.add_argument("--limit", type=int, help="judge only the first N")
+    add = parser.add_argument
+    add("--dataset", type=Path, required=True, help="folder with heldout.jsonl (and train.jsonl, report.json, card.md)")
+    add("--model", type=Path, required=True, help="an adapter's or a model's folder")
+    add("--base", help="the adapter's base: folder or Hugging Face id; default: what the adapter names")
+    add("--out", type=Path, required=True, help="where the result goes, JSON")
+    add(
+        "--metric",
+        type=metric_names,
+        default=("auto",),
+        metavar="NAME,…",
+        help=f"auto, or one or more of {', '.join(metrics.METRICS)}; each must reach the floor",
+    )
+    add("--floor", type=float, default=0.9, help="least score (0.9)")
+    add("--margin", type=float, default=0.03, help="how far below it the interval may reach (0.03)")
+    add("--confidence", type=float, default=0.95, help="of the intervals (0.95)")
+    add("--slice-floor", type=float, help="least score of a label, length or language; default: the floor less 0.2")
+    add("--valid-floor", type=float, help="least share of answers in a valid form; default: the floor")
+    add("--max-latency", type=float, metavar="SECONDS", help="most, at the 95th percentile of single calls")
+    add("--max-memory", type=float, metavar="MIB", help="most memory while it answers")
+    add("--require-reports", action="store_true", help="refuse a dataset without redaction and licence reports")
+    add("--url", help="ask this server instead of loading the model: Triton's …/generate, or OpenAI's …/v1")
+    add("--served", help="the adapter's or model's name on that server")
+    add("--limit", type=int, help="judge only the first N")
+    add("--json", action="store_true", help="print the result")
     return parser.parse_args(arguments)
+
+
+def metric_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(","))
+    unknown = [name for name in names if name not in metrics.METRICS]
+    if names != ("auto",) and unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of auto, {', '.join(metrics.METRICS)}")
+    return names
+
+
+def gate_of(given: argparse.Namespace) -> Gate:
+    """The gate that the command line asks for. Raises Refused with the option's name."""
+    for name in (*SHARES, "confidence"):
+        low, high = (0.5, 0.9999) if name == "confidence" else (0.0, 1.0)
+        value = getattr(given, name)
+        if value is not None and not low <= value <= high:
+            raise Refused("BadInput", f"--{name.replace('_', '-')} must lie in {low:g} to {high:g}")
+    for name in ("max_latency", "max_memory", "limit"):
+        value = getattr(given, name)
+        if value is not None and not value > 0:
+            raise Refused("BadInput", f"--{name.replace('_', '-')} must be above 0")
+    return Gate(
+        given.floor,
+        given.margin,
+        given.confidence,
+        given.slice_floor,
+        given.valid_floor,
+        given.max_latency,
+        given.max_memory,
+        given.require_reports,
+    )
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The verdict and every check, for a person."""
+    low, high = result["interval"]
+    lines = [
+        f"{result['verdict']}: {result['metric']} {result['estimate']:.4f} [{low:.4f}, {high:.4f}] on "
+        f"{result['n']} calls of {result['conversations']} conversations (floor {result['floor']:g}, margin "
+        f"{result['margin']:g}), {result['tokens_per_second']:.0f} tokens/s, {result['seconds']} s"
+    ]
+    for check in result["checks"]:
+        mark = "ok    " if check["passed"] else "REFUSE" if check["required"] else "note  "
+        lines.append(f"  {mark} {check['name']} {check['reason']}: {check['message']}")
+    return "\n".join(lines)
 
 
 def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     given = parse_arguments()
-    for name, low, high in (("floor", 0, 1), ("margin", 0, 1), ("confidence", 0.5, 0.9999)):
-        if not low <= getattr(given, name) <= high:
-            raise Refused("BadInput", f"--{name} must lie in {low} to {high}")
-    gate = Gate(given.floor, given.margin, given.confidence)
-    result = evaluate(given.dataset, given.model, given.base, given.metric, gate, given.limit)
+    asked = gate_of(given)
+    result = evaluate(given, asked)
     write_json(given.out, result)
-    low, high = result["interval"]
-    print(
-        f"{result['verdict']}: {result['metric']} {result['estimate']:.4f} [{low:.4f}, {high:.4f}]"
-        f" on {result['n']} calls (floor {gate.floor}, margin {gate.margin}),"
-        f" {result['tokens_per_second']:.0f} tokens/s, {result['seconds']} s",
-        *result["reasons"],
-        sep="\n  ",
-        flush=True,
-    )
+    print(json.dumps(result, ensure_ascii=False) if given.json else summary(result), flush=True)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,12 @@ class Gate(Model):
     floor: float = Field(0.9, ge=0, le=1, description="Least score of the task's metric.")
     margin: float = Field(0.02, ge=0, le=0.5, description="How far below the floor the interval may reach.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the interval.")
+    slice_floor: float | None = Field(
+        None, ge=0, le=1, description="Least score of a label, length or language; default: the floor less 0.2."
+    )
+    maximum_latency_seconds: float | None = Field(
+        None, gt=0, le=600, description="Most, at the 95th percentile of single calls; default: not judged."
+    )
 
 
 _CRON_FIELD = r"[0-9A-Za-z*,/#-]+"
@@ -178,6 +184,16 @@ class SpecialistSpec(Model):
     suspend: bool = Field(False, description="Start nothing new; what serves goes on.")
 
 
+class Check(Model):
+    """One check of the gate."""
+
+    name: str = Field(max_length=63, description="What was checked, e.g. Floor.")
+    passed: bool = Field(description="Whether it passed.")
+    required: bool = Field(True, description="Whether a failure refuses the candidate.")
+    reason: str = Field(min_length=1, max_length=63, pattern=r"^[A-Za-z]\w*$", description="One CamelCase word.")
+    message: str = Field("", max_length=1024, description="With figures.")
+
+
 class Evaluation(Model):
     """Verdict of the gate."""
 
@@ -187,6 +203,9 @@ class Evaluation(Model):
     upper: float = Field(description="Upper bound.")
     n: int = Field(ge=0, description="Examples.")
     verdict: Literal["passed", "refused"] = Field(description="passed or refused.")
+    checks: list[Check] = Field(
+        default_factory=list, max_length=32, description="Its checks, worst first.", json_schema_extra=list_map("name")
+    )
 
 
 class Trial(Model):
@@ -239,6 +258,7 @@ class TrainingStatus(Model):
     percent: float = Field(0, ge=0, le=100, description="Progress of the training.")
     eta_seconds: float | None = Field(None, description="Time left.")
     restarts: int = Field(0, ge=0, description="Restarts of the training.")
+    refused: Evaluation | None = Field(None, description="Verdict of the gate, where it refused this revision.")
 
 
 class ArmCount(Model):

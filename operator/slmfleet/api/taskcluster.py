@@ -40,7 +40,9 @@ class TaskClusterSpec(Model):
     description: Text = Field("", description="What the task is, for people.")
     signature: Signature = Field(default_factory=Signature, description="How a call is recognised.")
     output_format: OutputFormat = Field(default_factory=OutputFormat, description="What a valid answer looks like.")
-    metric: Literal["label", "exact", "fields"] = Field("exact", description="How an answer is scored.")
+    metric: Literal["auto", "label", "macro_f1", "fields", "tool_call", "code", "text", "rouge_l", "exact"] = Field(
+        "auto", description="How an answer is scored; auto: by the form of the recorded answers."
+    )
 
 
 class Example(Model):

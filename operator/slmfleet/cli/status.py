@@ -56,6 +56,8 @@ def tree(specialist: dict[str, Any]) -> Iterator[Line]:
         yield 1, f"in making   {training['key']} from cluster version {str(training.get('clusterVersion'))[:19]}, " \
                  f"{training.get('percent', 0):.0f} % trained, ray {training.get('rayJob', '-')}, " \
                  f"{training.get('restarts', 0)} restarts"
+    if "refused" in training:
+        yield from _gate(training["refused"])
     for role in ("stable", "candidate"):
         if role in found:
             yield from _revision(role, found[role])
@@ -71,6 +73,16 @@ def tree(specialist: dict[str, Any]) -> Iterator[Line]:
         yield 1, f"history     {entry.get('time', '')} {told}"
 
 
+def _gate(gate: dict[str, Any]) -> Iterator[Line]:
+    """The figure, then every check that failed."""
+    yield 2, f"gate      {gate['metric']} {gate['estimate']:.3f} [{gate['lower']:.3f}, {gate['upper']:.3f}] " \
+             f"on {gate['n']}: {gate['verdict']}"
+    for check in gate.get("checks") or []:
+        if not check["passed"]:
+            mark = "refuses" if check.get("required", True) else "noted"
+            yield 3, f"{mark:<8}{check['name']} {check['reason']}: {check.get('message', '')}"
+
+
 def _revision(role: str, revision: dict[str, Any]) -> Iterator[Line]:
     yield 1, f"{role:<12}{revision['name']} on {revision['base']}"
     links = [("cluster", "clusterVersion"), ("dataset", "dataset"), ("job", "trainingJob"), ("ray", "rayJob"),
@@ -78,10 +90,8 @@ def _revision(role: str, revision: dict[str, Any]) -> Iterator[Line]:
     for label, key in links:
         if key in revision:
             yield 2, f"{label:<10}{revision[key]}"
-    gate = revision.get("evaluation")
-    if gate:
-        yield 2, f"gate      {gate['metric']} {gate['estimate']:.3f} [{gate['lower']:.3f}, {gate['upper']:.3f}] " \
-                 f"on {gate['n']}: {gate['verdict']}"
+    if "evaluation" in revision:
+        yield from _gate(revision["evaluation"])
     for trial in ("shadow", "canary"):
         if trial in revision:
             counts = revision[trial]

@@ -39,7 +39,7 @@ def names(me: SpecialistObject) -> Names | None:
         return None
     name, spec = me.meta.name, me.spec
     data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, spec.dataset.model_dump()])
-    attempt = short([pin.key, spec.gate.model_dump()])
+    attempt = short([pin.key, spec.gate.model_dump(exclude_none=True)])
     return Names(
         attempt=attempt, dataset=f"datasets/{name}-{data}", dataset_job=object_name("curate", name, data),
         artifact=f"artifacts/{name}-{pin.key}", scratch=f"training/{name}-{pin.key}",

@@ -91,7 +91,10 @@ def evaluation_pod(config: Config, dataset: str, base: str, model: str, out: str
     at = config.store_mount
     args = ["-m", "slmtrain.evaluate", "--dataset", f"{at}/{dataset}", "--model", f"{at}/{model}",
             "--base", _base_path(config, base), "--out", f"{at}/{out}", "--metric", metric,
-            "--floor", str(gate.floor), "--margin", str(gate.margin), "--confidence", str(gate.confidence)]
+            "--floor", str(gate.floor), "--margin", str(gate.margin), "--confidence", str(gate.confidence),
+            "--require-reports"]
+    args += ["--slice-floor", str(gate.slice_floor)] if gate.slice_floor is not None else []
+    args += ["--max-latency", str(gate.maximum_latency_seconds)] if gate.maximum_latency_seconds is not None else []
     mounts = [StoreMount("datasets"), StoreMount("bases"), StoreMount("artifacts"),
               StoreMount("evaluations", read_only=False)]
     return _trainer_pod(config, args, wanted, mounts, prefix)

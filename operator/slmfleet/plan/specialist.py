@@ -9,10 +9,11 @@ from typing import Any
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
-from slmfleet.api.specialist import Evaluation, Revision, TrainingStatus
+from slmfleet.api.specialist import Revision, TrainingStatus
 from slmfleet.plan.attempt import Names, names, outcome, pinned
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
+from slmfleet.plan.gate import evaluation_of, why_refused
 from slmfleet.plan.jobs import curate_job, evaluation_pod, job, ray_job, training_pod
 from slmfleet.plan.names import short
 from slmfleet.plan.pods import store_prefix
@@ -164,7 +165,7 @@ def _trained(work: Work, made: Names) -> bool:
 
 def _training_status(work: Work, made: Names) -> TrainingStatus:
     progress, result = work.facts.progress, work.facts.training
-    update: dict[str, Any] = {"dataset_job": made.dataset_job, "job": made.training_job}
+    update: dict[str, Any] = {"dataset_job": made.dataset_job, "job": made.training_job, "refused": None}
     if progress is not None:
         update |= {"percent": min(progress.percent, 100), "eta_seconds": progress.eta_seconds,
                    "ray_job": progress.ray_job_id, "restarts": progress.restarts}
@@ -189,8 +190,7 @@ def _evaluated(work: Work, made: Names) -> bool:
                                     retries=2, deadline_seconds=3600))
             work.state(conditions.unknown("Evaluated", "JobRunning", f"job {made.evaluation_job}"), "Evaluating")
         return False
-    verdict = Evaluation(metric=result.metric, estimate=result.estimate, lower=result.interval[0],
-                         upper=result.interval[1], n=result.n, verdict=result.verdict)
+    verdict = evaluation_of(result)
     work.changes["score"] = score(verdict)
     pin = me.status.training
     revision = Revision(
@@ -201,7 +201,8 @@ def _evaluated(work: Work, made: Names) -> bool:
         training_job=made.training_job, ray_job=training.ray_job_id, training_seconds=training.seconds,
         evaluation=verdict)
     if result.verdict == "refused":
-        why = "; ".join(result.reasons) or score(verdict)
+        why = why_refused(result) or score(verdict)
+        work.changes["training"] = _training_status(work, made).model_copy(update={"refused": verdict})
         work.end(revision, "Refused", why)
         state_refused(work, why)
         return False

@@ -53,6 +53,16 @@ class TrainingResult(Message):
     resumed_from_step: int | None = None
 
 
+class GateCheck(Message):
+    """One check of the gate. `required`: its failure refuses the candidate."""
+
+    name: str
+    passed: bool
+    required: bool = True
+    reason: str
+    message: str = ""
+
+
 class EvaluationResult(Message):
     """evaluation.json of the gate."""
 
@@ -65,6 +75,7 @@ class EvaluationResult(Message):
     confidence: float
     verdict: Literal["passed", "refused"]
     reasons: list[str] = Field(default_factory=list)
+    checks: list[GateCheck] = Field(default_factory=list, description="Worst first; none in results of old trainers.")
     valid_format_share: float | None = None
     latency_seconds: dict[str, float] = Field(default_factory=dict)
 

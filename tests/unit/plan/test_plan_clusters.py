@@ -38,7 +38,7 @@ FORMATS: list[tuple[dict[str, Any], str, list[str] | None]] = [
     ({"type": "json", "json_schema": enum(["a", "b"])}, "label", ["a", "b"]),
     ({"type": "json", "json_schema": enum(["a", "b"], "slots")}, "fields", None),
     ({"type": "json"}, "fields", None),
-    ({"type": "text"}, "exact", None),
+    ({"type": "text"}, "auto", None),
 ]
 
 
