@@ -13,11 +13,13 @@ from slmfleet.cli.redact import reported
 
 
 def curate(
-    records: Annotated[Path, typer.Option(help="Usage records: .jsonl, .jsonl.gz, a folder of them or of segments.")],
+    records: Annotated[Path, typer.Option(help="A log: usage records, segments, OTLP/JSON, LiteLLM, OpenAI; a pattern.")],
     clusters: Annotated[Path, typer.Option(help="Folder that `slmfleet discover` wrote.")],
     cluster: Annotated[str, typer.Option(help="Name of the task.")],
     out: Annotated[Path, typer.Option(help="Folder for train.jsonl, heldout.jsonl, card.md, report.json.")],
     identity: Annotated[Path | None, typer.Option(help="age identity file that opens sealed segments.")] = None,
+    source: Annotated[str, typer.Option(help="What wrote the log: auto, records, otel, litellm, openai.")] = "auto",
+    rejected: Annotated[Path | None, typer.Option(help="File for what was set aside: place and reason.")] = None,
     min_examples: Annotated[int, typer.Option(min=1, help="Fewest examples, train and held-out together.")] = 100,
     heldout_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the calls that is held out.")] = 0.2,
     since: Annotated[str | None, typer.Option(help="Only calls from this time on (RFC 3339).")] = None,
@@ -41,7 +43,7 @@ def curate(
     with reported():
         found = stage.read_clusters(clusters)
         found.named(cluster)
-        log = read_log(records, identity)
+        log = read_log(records, identity, source, rejected)
         done = stage.curate(log, found, settings, say)
         result = stage.write(done, log, settings, out)
     if as_json:

@@ -9,11 +9,13 @@ import typer
 
 
 def discover(
-    records: Annotated[Path, typer.Option(help="Usage records: .jsonl, .jsonl.gz, a folder of them or of segments.")],
+    records: Annotated[Path, typer.Option(help="A log: usage records, segments, OTLP/JSON, LiteLLM, OpenAI; a pattern.")],
     out: Annotated[
         Path, typer.Option(help="Folder for clusters.json, assignments.jsonl, classifier.npz, result.json.")
     ],
     identity: Annotated[Path | None, typer.Option(help="age identity file that opens sealed segments.")] = None,
+    source: Annotated[str, typer.Option(help="What wrote the log: auto, records, otel, litellm, openai.")] = "auto",
+    rejected: Annotated[Path | None, typer.Option(help="File for what was set aside: place and reason.")] = None,
     previous: Annotated[
         Path | None, typer.Option(help="An earlier run's folder: known tasks keep their names.")
     ] = None,
@@ -38,7 +40,7 @@ def discover(
         typer.echo(f"discover: {line}", err=True)
 
     with reported():
-        log = read_log(records, identity)
+        log = read_log(records, identity, source, rejected)
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
         earlier = stage.read_previous(previous) if previous is not None else []

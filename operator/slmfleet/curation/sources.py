@@ -1,101 +1,165 @@
-"""Reads a log: JSON lines, gzipped or not, a folder of them, or a folder of the gateway's sealed segments.
+"""Reads a log: usage records, sealed segments, or what OpenTelemetry, LiteLLM and OpenAI export.
 
-A line that is no usage record and a segment that does not open are counted and set aside with their reason: one broken
-line must not cost a run, and a silent one would be a lie about the log.
+An element that is no record and a segment that does not open are counted and set aside with their reason: one broken
+line must not cost a run, and a silent one would be a lie about the log. `Reader` holds nothing of what it read;
+`read_log` holds the records.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import orjson
-from pydantic import ValidationError
 
+from slmfleet.curation import inputs, normal
 from slmfleet.curation.failures import CurationError
+from slmfleet.curation.parts import Parts
 from slmfleet.wire.records import UsageRecord
 
-SEALED = ".seg"
-PLAIN = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
+SEALED = inputs.SEALED
+JOINED = "another part of a call"
+REPEATED = "same id again"
 
 
 @dataclass
 class Log:
-    """`set_aside`: reason to count. `examples`: where the first of each reason was. `digest`: of the lines read."""
+    """`read`: elements seen (lines; of a line with many spans, each). `set_aside`: reason to count. `examples`: where
+    the first of each reason was. `digest`: of the lines read. `kinds`: records by what wrote them."""
 
     records: list[UsageRecord] = field(default_factory=list)
     set_aside: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     digest: str = ""
+    read: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    places: dict[str, str] = field(default_factory=dict)
 
     def refuse(self, reason: str, where: str) -> None:
         self.set_aside[reason] += 1
         self.examples.setdefault(reason, where)
 
 
-def read_log(path: Path, identity: Path | None = None) -> Log:
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A record, what wrote it, and where it stood."""
+
+    record: UsageRecord
+    kind: normal.Kind
+    where: str
+
+
+class Reader:
+    """Iterate it once: the records of a log in the order of the files, one at a time. `log` counts as it goes.
+
+    `source` says what wrote the log where its lines do not. `rejected`: file for what was set aside, as JSON lines of
+    `where`, `reason`, `bytes` and `digest`; never the text, which nobody has redacted.
+    """
+
+    def __init__(
+        self, path: Path, identity: Path | None = None, source: str = "auto", rejected: Path | None = None
+    ) -> None:
+        if source not in ("auto", *normal.KINDS):
+            raise CurationError("SourceUnknown", f"--source {source}: one of auto, {', '.join(normal.KINDS)}")
+        self.log = Log()
+        self._kind = next((k for k in normal.KINDS if k == source), None)
+        self._source = inputs.found(path)
+        self._identity = identity
+        self._rejected = rejected
+        self._aside: IO[bytes] | None = None
+
+    def __iter__(self) -> Iterator[Read]:
+        digest = hashlib.sha256()
+        if self._rejected is not None:
+            self._rejected.parent.mkdir(parents=True, exist_ok=True)
+            self._aside = self._rejected.open("wb")
+        try:
+            with Parts() as parts:
+                for where, line in self._lines():
+                    digest.update(line)
+                    digest.update(b"\n")
+                    yield from self._elements(where, line, parts)
+                for kind, key, where, bodies in parts.together():
+                    for _ in bodies[1:]:
+                        self.log.refuse(JOINED, where)
+                    yield from self._whole(normal.joined(kind, key, bodies, self._source.root), where, b"")
+        finally:
+            if self._aside is not None:
+                self._aside.close()
+        self.log.digest = "sha256:" + digest.hexdigest()
+
+    def _elements(self, where: str, line: bytes, parts: Parts) -> Iterator[Read]:
+        if not line.strip():
+            return
+        for element in normal.elements(line, self._kind):
+            self.log.read += 1
+            if isinstance(element, normal.Part):
+                parts.add(element, where)
+            else:
+                yield from self._whole(element, where, line)
+
+    def _whole(self, element: normal.Element, where: str, line: bytes) -> Iterator[Read]:
+        if isinstance(element, normal.Whole):
+            self.log.kinds[element.kind] += 1
+            yield Read(element.record, element.kind, where)
+        elif isinstance(element, normal.Aside):
+            self.refuse(element.reason, where, line)
+
+    def refuse(self, reason: str, where: str, line: bytes = b"") -> None:
+        """Count what is set aside, and note it where that was asked for."""
+        self.log.refuse(reason, where)
+        if self._aside is not None:
+            said = {"where": where, "reason": reason, "bytes": len(line)}
+            said["digest"] = "sha256:" + hashlib.sha256(line).hexdigest()
+            self._aside.write(orjson.dumps(said) + b"\n")
+
+    def _lines(self) -> Iterator[tuple[str, bytes]]:
+        def unreadable(reason: str, where: str, line: bytes) -> None:
+            self.log.read += 1
+            self.refuse(reason, where, line)
+
+        for file in self._source.files:
+            yield from inputs.lines(file, unreadable)
+        for folder in self._source.sealed:
+            yield from self._sealed_lines(folder)
+
+    def _sealed_lines(self, path: Path) -> Iterator[tuple[str, bytes]]:
+        from slmfleet.store import segments
+
+        if self._identity is None:
+            raise CurationError(
+                "IdentityMissing", f"{path} holds sealed segments; name the key that opens them: --identity"
+            )
+        reader = segments.read_directory(path, read_identities(self._identity))
+        for number, line in enumerate(reader, 1):
+            yield f"sealed record {number}", line
+        for file, reason in reader.broken:
+            self.log.read += 1
+            self.refuse(f"segment: {reason.split(':')[0]}", f"{file.name}: {reason}")
+        if reader.broken and not reader.segments:
+            raise CurationError(
+                "NoSegmentOpens",
+                f"none of {len(reader.broken)} segments under {path} opens: {reader.broken[0][1]}; "
+                "check that --identity is a recipient of the Router's capture",
+            )
+
+
+def read_log(path: Path, identity: Path | None = None, source: str = "auto", rejected: Path | None = None) -> Log:
     """Every record under `path`, in the order of time; of two with one id, the later line counts."""
-    if not path.exists():
-        raise CurationError("LogNotFound", f"{path} does not exist; --records names a file or a folder of records")
-    log, digest = Log(), hashlib.sha256()
+    reader = Reader(path, identity, source, rejected)
+    log = reader.log
     found: dict[str, UsageRecord] = {}
-    for where, line in _lines(path, identity, log):
-        digest.update(line)
-        digest.update(b"\n")
-        record = _parsed(line, where, log)
-        if record is None:
-            continue
-        if record.id in found:
-            log.refuse("same id again", where)
-        found[record.id] = record
+    for read in reader:
+        if read.record.id in found:
+            log.refuse(REPEATED, read.where)
+        found[read.record.id] = read.record
+        log.places[read.record.id] = read.where
     log.records = sorted(found.values(), key=lambda r: (r.time, r.id))
-    log.digest = "sha256:" + digest.hexdigest()
     return log
-
-
-def _parsed(line: bytes, where: str, log: Log) -> UsageRecord | None:
-    if not line.strip():
-        return None
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        log.refuse("not JSON", where)
-        return None
-    try:
-        record = UsageRecord.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        log.refuse(f"not a usage record: {'.'.join(map(str, first['loc'])) or 'the line'}", where)
-        return None
-    if record.time.tzinfo is None:
-        log.refuse("time without a zone", where)
-        return None
-    return record
-
-
-def _lines(path: Path, identity: Path | None, log: Log) -> Iterator[tuple[str, bytes]]:
-    if path.is_file():
-        yield from _file_lines(path, log)
-        return
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith(PLAIN))
-    for file in files:
-        yield from _file_lines(file, log)
-    if any(path.rglob(f"*{SEALED}")):
-        yield from _sealed_lines(path, identity, log)
-
-
-def _file_lines(path: Path, log: Log) -> Iterator[tuple[str, bytes]]:
-    try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as f:
-            for number, line in enumerate(f, 1):
-                yield f"{path.name}:{number}", line.rstrip(b"\r\n")
-    except (OSError, EOFError, zlib.error) as error:
-        log.refuse("file not readable to its end", f"{path.name}: {error}")
 
 
 def read_identities(path: Path) -> list[str]:
@@ -114,23 +178,3 @@ def read_identities(path: Path) -> list[str]:
     except ValueError as error:
         raise CurationError("IdentityNotReadable", f"{path}: {error}; make one with age-keygen") from error
     return keys
-
-
-def _sealed_lines(path: Path, identity: Path | None, log: Log) -> Iterator[tuple[str, bytes]]:
-    from slmfleet.store import segments
-
-    if identity is None:
-        raise CurationError(
-            "IdentityMissing", f"{path} holds sealed segments; name the key that opens them: --identity"
-        )
-    reader = segments.read_directory(path, read_identities(identity))
-    for number, line in enumerate(reader, 1):
-        yield f"sealed record {number}", line
-    for file, reason in reader.broken:
-        log.refuse(f"segment: {reason.split(':')[0]}", f"{file.name}: {reason}")
-    if reader.broken and not reader.segments:
-        raise CurationError(
-            "NoSegmentOpens",
-            f"none of {len(reader.broken)} segments under {path} opens: {reader.broken[0][1]}; "
-            "check that --identity is a recipient of the Router's capture",
-        )
