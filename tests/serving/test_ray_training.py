@@ -8,57 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from heavy import environment, run_script, wait_until
+from heavy import environment, wait_until
+from training import STEPS, run_module, training
 
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(600)]
-STEPS = 60
-TOPICS = ("light", "music", "weather", "clock")
-
-
-def conversation(number, topic):
-    answer = json.dumps({"intent": topic.title()}, separators=(",", ":"))
-    return {
-        "id": f"call-{number}",
-        "conversation": f"conversation-{number}",
-        "time": "2025-01-01T00:00:00Z",
-        "messages": [
-            {"role": "system", "content": "Say which device the user means, as JSON."},
-            {"role": "user", "content": f"please turn to the {topic} in room {number}"},
-            {"role": "assistant", "content": answer},
-        ],
-    }
-
-
-@pytest.fixture(scope="module")
-def workplace(train_python, tmp_path_factory):
-    """A dataset and a base that was pretrained on its training side."""
-    folder = tmp_path_factory.mktemp("training")
-    dataset = folder / "dataset"
-    dataset.mkdir()
-    for side, numbers in (("train", range(240)), ("heldout", range(240, 300))):
-        lines = [json.dumps(conversation(number, TOPICS[number % 4])) for number in numbers]
-        (dataset / f"{side}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    done = run_module(
-        train_python, "pretrain", "--text", dataset / "train.jsonl", "--out", folder / "base", "--seed", 3,
-        "--steps", 40, "--vocab", 512, "--context", 128, "--threads", 1,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    settings = {"epochs": STEPS, "checkpoint_every": 5, "batch_size": 240}  # steps slow enough to be killed between
-    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
-    return folder
-
-
-def run_module(python, name, *arguments, seconds=300):
-    command = [python, "-m", f"slmtrain.{name}", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment())
-
-
-def training(folder, out, *more):
-    return [
-        "--dataset", folder / "dataset", "--base", folder / "base", "--method", "LoRA", "--out", out,
-        "--config", folder / "config.json", "--checkpoints", folder / f"{out.name}.checkpoints",
-        "--progress", folder / f"{out.name}.progress.json", "--workers", 2, "--seed", 5, *more,
-    ]  # fmt: skip
 
 
 def progress_of(folder, out):
@@ -127,49 +80,24 @@ def alive(pids):
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-def test_one_worker_and_two_follow_the_same_curve(train_python, workplace):
-    config = workplace / "short.json"
-    config.write_text(json.dumps({"max_steps": 6, "dropout": 0}), encoding="utf-8")
-    losses = []
-    for workers in (1, 2):
-        out = workplace / f"curve-{workers}"
-        arguments = training(workplace, out, "--workers", workers, "--config", config)
-        done = run_module(train_python, "train", *arguments)
+def test_one_worker_and_two_packed_or_not_follow_the_same_curve(train_python, workplace):
+    curves = []
+    for workers, settings in ((1, {}), (2, {"gradient_accumulation_steps": 3}), (2, {"packing": True})):
+        config = json.dumps({"max_steps": 6, "batch_size": 32, "dropout": 0, **settings})
+        out = workplace / f"curve-{len(curves)}"
+        done = run_module(train_python, "train", *training(workplace, out, "--workers", workers, "--config", config))
         assert done.returncode == 0, done.stderr[-3000:]
-        losses.append(json.loads((out / "result.json").read_text(encoding="utf-8"))["loss"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-
-
-def test_a_shared_frame_changes_neither_loss_nor_gradient(train_python, workplace):
-    source = """
-import json, sys, torch
-from pathlib import Path
-from slmtrain import data, worker
-from slmtrain.job import Config, Job
-folder = Path(sys.argv[1])
-job = Job(str(folder / "dataset"), str(folder / "base"), "lora", "", "", "", 0, Config(rank=4, dropout=0.0))
-torch.manual_seed(0)
-tokenizer, model = worker.load(job)
-torch.manual_seed(1)
-[torch.nn.init.normal_(p, std=0.1) for n, p in model.named_parameters() if "lora_B" in n]
-encoded, _ = worker.encode_dataset(job, tokenizer, model)
-losses, gradients = [], []
-for shortest in (8, 10**6):
-    worker.frame_length = lambda rows, limit, s=shortest: min(limit, 12) if s == 8 else 0
-    model.zero_grad()
-    losses.append(worker.one_step(worker.AnswerLoss(model), encoded, list(range(16)), 0, 1, 0))
-    gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
-print(json.dumps([losses, float((gradients[0] - gradients[1]).norm() / gradients[1].norm())]))
-"""
-    losses, difference = run_script(train_python, source, workplace)
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert difference < 1e-4
+        curves.append(json.loads((out / "result.json").read_text(encoding="utf-8"))["curve"])
+    assert [step for step, _ in curves[0]] == [1, 2, 3, 4, 5, 6]
+    for curve in curves[1:]:
+        assert [loss for _, loss in curve] == pytest.approx([loss for _, loss in curves[0]], rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (["--method", "qlora"], "NoAccelerator: qlora needs a CUDA device"),
+        (["--config", '{"packing": 1}'], "BadConfig: --config: packing must be true or false"),
+        (["--teacher", "/nowhere"], "BadInput: --teacher is for --method distill, not lora"),
         (["--base", "/nowhere"], "BadBase: /nowhere does not exist"),
         (["--dataset", "/nowhere"], "BadDataset"),
         (["--workers", "0"], "--workers must be 1 or more"),

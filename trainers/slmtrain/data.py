@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slmtrain.errors import Refused
+from slmtrain.files import text_digest
 
 IGNORED = -100  # a label that torch's cross entropy leaves out
 
@@ -26,6 +27,7 @@ class Example:
     id: str
     conversation: str
     messages: tuple[dict[str, str], ...]
+    weight: float = 1.0  # of its loss; only distillation sets it
 
     @property
     def prompt(self) -> list[dict[str, str]]:
@@ -38,10 +40,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of prompt and answer together; `answer_start` is where the loss begins."""
+    """Token ids of prompt and answer together; `answer_start` is where the loss begins, `weight` its share in it."""
 
     ids: tuple[int, ...]
     answer_start: int
+    weight: float = 1.0
+
+    @property
+    def answer_tokens(self) -> int:
+        return len(self.ids) - self.answer_start
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -105,7 +112,8 @@ def encode(tokenizer: Any, example: Example) -> Encoded:
         )
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     answer_ids = tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
-    return Encoded((*prompt_ids, *end_at_eos(answer_ids, tokenizer.eos_token_id)), len(prompt_ids))
+    ids = (*prompt_ids, *end_at_eos(answer_ids, tokenizer.eos_token_id))
+    return Encoded(ids, len(prompt_ids), example.weight)
 
 
 def end_at_eos(ids: list[int], eos: int) -> list[int]:
@@ -140,3 +148,27 @@ def plan_steps(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -
 def share_of(step: Sequence[int], worker: int, workers: int) -> list[int]:
     """This worker's part of a step. Every second (third, …) of a batch sorted by length: equal work."""
     return list(step[worker::workers])
+
+
+def pieces_of(share: Sequence[int], count: int) -> list[list[int]]:
+    """A share in `count` pieces of nearly one size, neighbours together; the empty ones are left out.
+
+    >>> pieces_of([1, 2, 3, 4, 5], 2)
+    [[1, 2, 3], [4, 5]]
+    """
+    size = -(-len(share) // count)
+    return [list(share[i : i + size]) for i in range(0, len(share), size)] if share else []
+
+
+def split_validation(examples: Sequence[Example], share: float, most: int) -> tuple[list[Example], list[Example]]:
+    """(training, validation): whole conversations, chosen by their names' digests, so that every run chooses the same.
+
+    Taken from the training side: the held-out side is the gate's alone. At most about `most` examples.
+    """
+    share = min(share, most / max(1, len(examples)))
+    limit = int(share * (1 << 32))
+    taken = [int(text_digest(e.conversation)[7:15], 16) < limit for e in examples]
+    return (
+        [e for e, chosen in zip(examples, taken, strict=True) if not chosen],
+        [e for e, chosen in zip(examples, taken, strict=True) if chosen],
+    )

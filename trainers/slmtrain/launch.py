@@ -47,13 +47,15 @@ def ray_folder() -> str:
 
 
 def start_ray(workers: int) -> str:
-    """Connect to RAY_ADDRESS, or start a small Ray in this process. Returns Ray's job id."""
+    """Connect to RAY_ADDRESS, or start a small Ray in this process unless it has one. Returns Ray's job id."""
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     environment = {"env_vars": {**WORKER_ENVIRONMENT, "PYTHONPATH": python_path()}}
+    if ray.is_initialized():
+        return str(ray.get_runtime_context().get_job_id())
     if os.environ.get("RAY_ADDRESS"):
         ray.init(runtime_env=environment, **quiet)
     else:

@@ -1,15 +1,16 @@
-"""One specialist: a LoRA (DoRA, QLoRA) adapter or a full fine-tune, trained under Ray Train on one or more workers.
+"""One specialist: LoRA, QLoRA, DoRA, full fine-tuning or distillation, under Ray Train on one or more workers.
 
     python -m slmtrain.train --dataset DIR --base PATH --method lora --out DIR [--checkpoints DIR] [--workers 2]
 
 Covered: loss on the answer only; batches of like length from a plan that every worker computes for itself, so that the
 number of workers changes the speed, never the curve; checkpoints through Ray Train; a worker that dies is replaced and
-goes on from the last checkpoint, and so does a whole new process with the same --checkpoints; an artifact that appears
-whole or not at all; a second run of finished work ends at once.
+goes on from the last checkpoint, and so does a whole new process with the same --checkpoints; early stop on
+conversations kept from training, with the best weights written; an artifact that appears whole or not at all; a second
+run of finished work ends at once.
 Not covered: models that do not fit one worker (no sharding); prompts longer than the context (left out, and counted).
 
-Ray is started in this process unless RAY_ADDRESS names a cluster; then --dataset, --base, --out and --checkpoints must
-be on storage that all its nodes share.
+Ray is started in this process unless RAY_ADDRESS names a cluster; then --dataset, --base, --teacher, --out and
+--checkpoints must be on storage that all its nodes share.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from slmtrain import data
+from slmtrain.card import write_card
+from slmtrain.curve import thinned
 from slmtrain.errors import Refused, run_command
 from slmtrain.files import (
     RESULT,
@@ -37,23 +40,27 @@ from slmtrain.files import (
 )
 from slmtrain.job import METHODS, Config, Job, read_config
 from slmtrain.launch import ProgressLines, run_workers, start_ray
+from slmtrain.recipes import RECIPES, distill, qlora
 
 SCHEMA = "slmtrain/training/v1"
 FACTS = "slmtrain.json"  # travels with the adapter and is part of its digest: what it was made of
+REPORTED = (
+    "steps", "best_step", "examples", "validation_examples", "left_out", "no_majority", "tokens", "precision",
+    "restarts", "resumed_from_step",
+)  # fmt: skip
 
 
-def refuse_what_cannot_run(method: str, dataset: Path, base: Path) -> None:
+def refuse_what_cannot_run(method: str, dataset: Path, base: Path, teacher: Path | None) -> None:
     """Everything that can be known before Ray starts."""
-    import torch
-
-    if method == "qlora" and not torch.cuda.is_available():
-        raise Refused(
-            "NoAccelerator", "qlora needs a CUDA device, and none is visible; use --method lora, or a node with a GPU"
-        )
-    if not data.read_examples(dataset / "train.jsonl"):
+    if method == "qlora":
+        qlora.refuse_what_cannot_run()
+    if next(data.read_lines(dataset / "train.jsonl"), None) is None:
         raise Refused("TooFewExamples", f"{dataset / 'train.jsonl'} is empty")
-    if not any(base.glob("*.safetensors")):
-        raise Refused("BadBase", f"{base} has no *.safetensors; other weight formats are not loaded")
+    for folder in filter(None, (base, teacher)):
+        if not any(folder.glob("*.safetensors")):
+            raise Refused("BadBase", f"{folder} has no *.safetensors; other weight formats are not loaded")
+    if teacher:
+        distill.refuse_teacher(str(base), str(teacher))
 
 
 def finished(out: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
@@ -66,34 +73,6 @@ def finished(out: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
     return result if same and result.get("artifact_digest") == artifact_digest(out) else None
 
 
-def model_card(job: Job, inputs: dict[str, Any], base: Path, report: dict[str, Any]) -> str:
-    card = base / "README.md"
-    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
-    licence = next((line for line in lines if line.startswith("license:")), "license: unknown")
-    kind = "A full fine-tune" if job.method == "full" else f"A {job.method.upper().replace('ORA', 'oRA')} adapter"
-    return f"""---
-base_model: {base.name}
-{licence}
-library_name: {"transformers" if job.method == "full" else "peft"}
-tags: [slmfleet, specialist]
----
-# A specialist
-
-{kind} on `{base.name}` ({inputs["base_digest"]}).
-
-| | |
-|---|---|
-| dataset | {inputs["dataset_digest"]} |
-| examples | {report["examples"]} ({report["left_out"]} longer than the context were left out) |
-| steps | {report["steps"]} |
-| loss on the answers, last | {report["loss"]:.4f} |
-| seed | {inputs["seed"]} |
-| settings | `{json.dumps(inputs["config"])}` |
-
-Trained on recorded answers of another model; it inherits their errors. Judge it with `slmtrain.evaluate` before use.
-"""
-
-
 def train(
     dataset: Path,
     base: Path,
@@ -104,6 +83,7 @@ def train(
     checkpoints: Path,
     progress: Path,
     seed: int,
+    teacher: Path | None = None,
 ) -> dict[str, Any]:
     """The whole recipe; returns what `result.json` says."""
     inputs = {
@@ -112,13 +92,14 @@ def train(
         "config": asdict(config),
         "base_digest": base_digest(base),
         "dataset_digest": dataset_digest(dataset),
+        **({"teacher_digest": base_digest(teacher)} if teacher else {}),
     }
     if (earlier := finished(out, inputs)) is not None:
         print(f"{out} already holds this result: {earlier['artifact_digest']}", flush=True)
         return earlier
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Refused("OutputTaken", f"{out} holds something else; choose another --out or empty it")
-    refuse_what_cannot_run(method, dataset, base)
+    refuse_what_cannot_run(method, dataset, base, teacher)
 
     began = time.monotonic()
     name = "run-" + text_digest(json.dumps(inputs, sort_keys=True))[7:19]  # other inputs never meet this checkpoint
@@ -136,6 +117,7 @@ def train(
         notes=str(notes.resolve()),
         seed=seed,
         config=config,
+        teacher=str(teacher.resolve()) if teacher else None,
         ray_job_id=job_id,
     )
     print(f"ray job {job_id}, {workers} workers, {method} on {base}, checkpoints {checkpoints / name}", flush=True)
@@ -146,23 +128,22 @@ def train(
     finally:
         lines.stop()
 
+    writes = RECIPES[method].WRITES
     write_json(staged / FACTS, {"schema": "slmtrain/facts/v1", **inputs})
-    (staged / "README.md").write_text(model_card(job, inputs, base, report), encoding="utf-8")
+    write_card(staged, base, inputs, report, writes)
     result = {
         "schema": SCHEMA,
         **inputs,
-        "steps": report["steps"],
-        "examples": report["examples"],
-        "left_out": report["left_out"],
-        "tokens": report["tokens"],
+        "writes": writes,
+        **{key: report[key] for key in REPORTED},
         "loss": round(report["loss"], 6),
         "seconds": round(report["seconds"], 1),
         "wall_seconds": round(time.monotonic() - began, 1),
         "workers": workers,
         "artifact_digest": artifact_digest(staged),
         "ray_job_id": job_id,
-        "restarts": report["restarts"],
-        "resumed_from_step": report["resumed_from_step"],
+        "curve": [[step, round(loss, 6)] for step, loss in thinned(report["losses"])],
+        "validation_curve": [[step, round(loss, 6)] for step, loss in report["measured"]],
     }
     write_json(staged / RESULT, result)
     publish(staged, out)
@@ -180,6 +161,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--checkpoints", type=Path, help="default: OUT.checkpoints")
     parser.add_argument("--progress", type=Path, help="JSON file, replaced every 2 s")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--teacher", help="distill: model folder or id whose logits teach; the base's tokenizer")
     return parser.parse_args(arguments)
 
 
@@ -189,6 +171,8 @@ def main() -> None:
     progress = given.progress or checkpoints / "progress.json"
     if given.workers < 1:
         raise Refused("BadInput", "--workers must be 1 or more")
+    if given.teacher and given.method != "distill":
+        raise Refused("BadInput", f"--teacher is for --method distill, not {given.method}")
     result = train(
         given.dataset,
         resolve_base(given.base),
@@ -199,6 +183,7 @@ def main() -> None:
         checkpoints,
         progress,
         given.seed,
+        resolve_base(given.teacher) if given.teacher else None,
     )
     print(f"wrote {given.out}: {result['artifact_digest']}, loss {result['loss']}, {result['seconds']} s", flush=True)
 

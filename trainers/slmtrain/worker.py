@@ -1,124 +1,228 @@
-"""What every training worker runs: load, encode, step, checkpoint; the first one also reports and saves.
+"""What every training worker runs: load, encode, step, measure, checkpoint; the first one also reports and saves.
 
-The plan of batches is a pure function of lengths and seed, and the loss is divided by the whole step's answer tokens,
-so one worker or eight, resumed or not, follow the same curve.
+The plan of batches is a pure function of lengths and seed, so that any number of workers, resumed or not, follow it.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import ray.train.torch
 import torch
-import torch.distributed
-from torch import nn
-from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from slmtrain import data
+from slmtrain import data, stopping
+from slmtrain.account import Account, Best, Reporter, restore, save_checkpoint
+from slmtrain.data import Encoded, Example
 from slmtrain.errors import Refused
-from slmtrain.files import read_json, write_json
-from slmtrain.frame import frame_length, rest_logits
+from slmtrain.files import write_json
 from slmtrain.job import Config, Job
+from slmtrain.recipes import RECIPES, distill
+from slmtrain.recipes.base import mixed
+from slmtrain.steps import AnswerLoss, Layout, measured_loss, one_step, refuse_cross_talk
 
-PROGRESS_SCHEMA = "slmtrain/progress/v1"
-PROGRESS_SECONDS = 2.0
+
+@dataclass(frozen=True)
+class Examples:
+    """The training side as token ids, its part for early stop, and what was left out."""
+
+    train: list[Encoded]
+    validation: list[Encoded]
+    too_long: int
+    no_majority: int
+    patience: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one worker trains with."""
+
+    job: Job
+    rank: int
+    workers: int
+    tokenizer: Any
+    model: Any  # with its adapter
+    plain: AnswerLoss
+    together: Any  # the same, with its gradients exchanged where there are several workers
+    optimizer: Any
+    examples: Examples
+    layout: Layout
+    plan: list[list[int]]
+    peak: float  # learning rate
+    precision: str
 
 
 def work(sent: dict[str, Any]) -> None:
     """What every worker runs, from the last checkpoint if there is one."""
+    context = ray.train.get_context()
     job = Job(**{**sent, "config": Config(**sent["config"])})
-    config, context = job.config, ray.train.get_context()
-    rank, workers = context.get_world_rank(), context.get_world_size()
-    torch.manual_seed(job.seed)
-
-    tokenizer, adapted = load(job)
-    encoded, left_out = encode_dataset(job, tokenizer, adapted)
-    steps = total_steps(config, len(encoded))
-    plan = data.plan_steps([len(e.ids) for e in encoded], config.batch_size, steps, job.seed)
-    model = ray.train.torch.prepare_model(AnswerLoss(adapted))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1.0, betas=(0.9, 0.99), weight_decay=config.weight_decay)
-    peak = config.learning_rate or learning_rate_for(sum(p.numel() for p in model.parameters()))
-    state = restore(adapted, optimizer)
-    reporter = Reporter(job, steps, state) if rank == 0 else None
-
-    model.train()
-    for step in range(state["step"], steps):
-        for group in optimizer.param_groups:
-            group["lr"] = peak * schedule(step, steps, config.warmup_share)
-        torch.manual_seed(job.seed + 1_000_003 * step + rank)  # dropout: a resumed step is the step it would have been
-        loss = one_step(model, encoded, plan[step], rank, workers, pad)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        state = advance(state, step, loss, encoded, plan[step])
-        if reporter:
-            reporter.tell(state)
-        if (step + 1) % config.checkpoint_every == 0 and step + 1 < steps:
-            save_checkpoint(adapted, optimizer, state, rank)
+    training = prepare(job, context.get_world_rank(), context.get_world_size())
+    account = restore(training.model, training.optimizer)
+    best = Best(Path(job.notes))
+    reporter = Reporter(job, len(training.plan), account) if training.rank == 0 else None
+    account = run(training, account, best, reporter)
     if reporter:
-        write_artifact(job, adapted, tokenizer)
-        reporter.tell(state, force=True)
-        state = {**state, "restarts": reporter.restarts}
-        write_json(
-            Path(job.notes) / "report.json", {**state, "steps": steps, "examples": len(encoded), "left_out": left_out}
-        )
-    ray.train.report({"step": steps})
+        finish(training, account, best, reporter)
+    ray.train.report({"step": account.step})
 
 
-def load(job: Job) -> tuple[Any, Any]:
-    """Tokenizer and model, with the method's trainable parameters."""
+def prepare(job: Job, rank: int, workers: int) -> Training:
+    """Everything that a step needs; the same on every worker."""
+    config = job.config
+    torch.manual_seed(job.seed)
+    tokenizer, model, precision = load(job)
+    examples = encode_dataset(job, tokenizer, model)
+    lengths = [len(e.ids) for e in examples.train]
+    layout = Layout.of(config, tokenizer, max(lengths))
+    teacher = distill.load_teacher(job, ray.train.torch.get_device()) if job.teacher else None
+    plain = AnswerLoss(model, config, teacher, mixed(config))
+    together = ray.train.torch.prepare_model(plain)
+    if config.packing:
+        refuse_cross_talk(plain, examples.train, layout)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    size = sum(p.numel() for p in model.parameters())
+    return Training(
+        job=job,
+        rank=rank,
+        workers=workers,
+        tokenizer=tokenizer,
+        model=model,
+        plain=plain,
+        together=together,
+        optimizer=torch.optim.AdamW(trained, lr=1.0, betas=(0.9, 0.99), weight_decay=config.weight_decay),
+        examples=examples,
+        layout=layout,
+        plan=data.plan_steps(lengths, config.batch_size, total_steps(config, len(lengths)), job.seed),
+        peak=config.learning_rate or RECIPES[job.method].RATE * learning_rate_for(size),
+        precision=precision,
+    )
+
+
+def run(training: Training, account: Account, best: Best, reporter: Reporter | None) -> Account:
+    """All steps that are left, or as many as help."""
+    config, steps = training.job.config, len(training.plan)
+    training.together.train()
+    clock = time.monotonic()
+    while account.step < steps:
+        loss = step(training, account.step)
+        tokens = sum(len(training.examples.train[i].ids) for i in training.plan[account.step])
+        now = time.monotonic()
+        account, clock = account.after(loss, tokens, now - clock), now
+        if reporter:
+            reporter.tell(account)
+        if account.step % config.checkpoint_every and account.step < steps:
+            continue
+        if training.examples.patience:
+            account = measure(training, account, best)
+            if stopping.is_over(account.measured, training.examples.patience):
+                return account
+        if account.step < steps:
+            save_checkpoint(training.model, training.optimizer, account, training.rank)
+            if reporter and account.measured:
+                best.forget_others(stopping.best_of(account.measured))
+    return account
+
+
+def step(training: Training, number: int) -> float:
+    """One step of the optimizer; returns its loss a token."""
+    job, optimizer = training.job, training.optimizer
+    for group in optimizer.param_groups:
+        group["lr"] = training.peak * schedule(number, len(training.plan), job.config.warmup_share)
+    # dropout: a resumed step is the step it would have been
+    torch.manual_seed(job.seed + 1_000_003 * number + training.rank)
+    chosen = training.plan[number]
+    loss = one_step(
+        training.together, training.examples.train, chosen, training.layout, training.rank, training.workers
+    )
+    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss
+
+
+def measure(training: Training, account: Account, best: Best) -> Account:
+    """The account with the loss on what is kept from training; weights that are the best so far are kept."""
+    batch = training.job.config.batch_size
+    kept = training.examples.validation
+    loss = measured_loss(training.plain, kept, batch, training.layout, training.rank, training.workers)
+    account = replace(account, measured=(*account.measured, (account.step, loss)))
+    if training.rank == 0 and stopping.best_of(account.measured) == account.step:
+        best.keep(training.model, account.step)
+    return account
+
+
+def finish(training: Training, account: Account, best: Best, reporter: Reporter) -> None:
+    """The first worker writes the best weights, and what the command needs to know."""
+    job = training.job
+    kept = stopping.best_of(account.measured) if account.measured else account.step
+    if kept != account.step:
+        best.bring_back(training.model, kept)
+    RECIPES[job.method].save(training.model, training.tokenizer, Path(job.staged))
+    reporter.steps = account.step
+    reporter.tell(account, force=True)
+    told = report(account, training.examples, reporter.restarts, kept, training.precision)
+    write_json(Path(job.notes) / "report.json", told)
+
+
+def report(account: Account, examples: Examples, restarts: int, kept: int, precision: str) -> dict[str, Any]:
+    """What the command needs to know of a finished training."""
+    return {
+        "steps": account.step,
+        "best_step": kept,
+        "examples": len(examples.train),
+        "validation_examples": len(examples.validation),
+        "left_out": examples.too_long,
+        "no_majority": examples.no_majority,
+        "tokens": account.tokens,
+        "loss": account.loss,
+        "losses": account.losses,
+        "measured": account.measured,
+        "seconds": account.seconds,
+        "restarts": restarts,
+        "resumed_from_step": account.resumed_from_step,
+        "precision": precision,
+    }
+
+
+def load(job: Job) -> tuple[Any, Any, str]:
+    """Tokenizer, model with the recipe's trainable parameters, and a note on its precision."""
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     tokenizer = AutoTokenizer.from_pretrained(job.base)
-    options: dict[str, Any] = {"dtype": getattr(torch, job.config.dtype)}
-    if job.method == "qlora":
-        from transformers import BitsAndBytesConfig
-
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
-    model = AutoModelForCausalLM.from_pretrained(job.base, **options)
+    model, precision = RECIPES[job.method].prepare(job)
     model.config.use_cache = False
-    if job.method == "full":
-        return tokenizer, model
-
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-    if job.method == "qlora":
-        model = prepare_model_for_kbit_training(model)
-    config = job.config
-    lora = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules=config.target_modules,
-        use_dora=job.method == "dora",
-        task_type="CAUSAL_LM",
-    )
-    return tokenizer, get_peft_model(model, lora)
+    if job.config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return tokenizer, model, precision
 
 
-def encode_dataset(job: Job, tokenizer: Any, model: Any) -> tuple[list[data.Encoded], int]:
-    """The training side as token ids, and how many were too long."""
+def read_training(job: Job) -> tuple[list[Example], int]:
+    """The training side, and how many rows distillation left out because their answers do not agree."""
+    path = Path(job.dataset) / "train.jsonl"
+    if job.method == "distill":
+        return distill.read_weighed(path, job.config.agreement)
+    return data.read_examples(path), 0
+
+
+def encode_dataset(job: Job, tokenizer: Any, model: Any) -> Examples:
+    """The training side as token ids, without what is too long, and its part for early stop."""
+    read, no_majority = read_training(job)
+    patience = stopping.patience_of(job.config, len(read))
+    train, validation = read, []
+    if patience:
+        train, validation = data.split_validation(read, job.config.validation_share, stopping.MOST_VALIDATED)
     limit = job.config.max_length or getattr(model.config, "max_position_embeddings", 1 << 30)
-    encoded = [data.encode(tokenizer, e) for e in data.read_examples(Path(job.dataset) / "train.jsonl")]
-    kept = [e for e in encoded if len(e.ids) <= limit]
-    if not kept:
+    sides = [[e for e in (data.encode(tokenizer, one) for one in side) if len(e.ids) <= limit]
+             for side in (train, validation)]  # fmt: skip
+    if not sides[0]:
         raise Refused("TooLong", f"no training example fits {limit} tokens; choose a base with a longer context")
-    return kept, len(encoded) - len(kept)
+    too_long = len(read) - sum(map(len, sides))
+    return Examples(sides[0], sides[1], too_long, no_majority, patience if sides[1] else 0)
 
 
 def total_steps(config: Config, examples: int) -> int:
@@ -144,137 +248,3 @@ def schedule(step: int, steps: int, warmup_share: float) -> float:
     if step < warm:
         return (step + 1) / warm
     return 1 - 0.95 * (step - warm) / max(1, steps - warm)
-
-
-class AnswerLoss(nn.Module):
-    """The model with its loss inside, so that the frame's pass and the rows' pass are one forward to DDP."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, ids: Any, mask: Any, labels: Any, frame: int, first: int) -> Any:
-        """Summed loss on the answers; `first` is the first column that any answer begins in."""
-        _, logits = rest_logits(self.model, ids, mask, frame, keep=ids.shape[1] - first + 1)
-        return cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(),
-            labels[:, first:].flatten(),
-            ignore_index=data.IGNORED,
-            reduction="sum",
-        )
-
-
-def one_step(model: Any, encoded: list[data.Encoded], chosen: list[int], rank: int, workers: int, pad: int) -> float:
-    """Gradients of one step, and its loss.
-
-    Each worker's sum is divided by the answer tokens of the *whole* step, then multiplied by the number of workers
-    because DDP takes the mean: the same gradient, however many workers there are.
-    """
-    device = next(model.parameters()).device
-    mine = [encoded[i] for i in data.share_of(chosen, rank, workers)]
-    everyone = sum(len(encoded[i].ids) - encoded[i].answer_start for i in chosen)
-    rows = mine or [encoded[chosen[0]]]  # a worker without work must still take part, with weight 0
-    longest, first = max(len(e.ids) for e in rows), min(e.answer_start for e in rows)
-    spare = [longest - len(e.ids) for e in rows]
-    ids = torch.tensor([[*e.ids, *[pad] * s] for e, s in zip(rows, spare, strict=True)], device=device)
-    mask = torch.tensor([[1] * len(e.ids) + [0] * s for e, s in zip(rows, spare, strict=True)], device=device)
-    labels = torch.tensor(
-        [[*data.labels_of(e), *[data.IGNORED] * s] for e, s in zip(rows, spare, strict=True)], device=device
-    )
-    frame = frame_length([e.ids for e in rows], limit=first - 1)
-    loss = model(ids, mask, labels, frame, first) * (workers / everyone if mine else 0.0)
-    loss.backward()
-    total = loss.detach()
-    if workers > 1:
-        torch.distributed.all_reduce(total)
-    return total.item() / workers
-
-
-def advance(
-    state: dict[str, Any], step: int, loss: float, encoded: list[data.Encoded], chosen: list[int]
-) -> dict[str, Any]:
-    """The counters after a step. `loss` is smoothed over about 20 steps."""
-    smooth = loss if state["loss"] is None else 0.95 * state["loss"] + 0.05 * loss
-    tokens = state["tokens"] + sum(len(encoded[i].ids) for i in chosen)
-    now = time.monotonic()
-    seconds = state["seconds"] + now - state["clock"]
-    return {**state, "step": step + 1, "loss": smooth, "tokens": tokens, "seconds": seconds, "clock": now}
-
-
-def restore(model: Any, optimizer: Any) -> dict[str, Any]:
-    """Weights, optimizer and counters of the last checkpoint, or those of a beginning."""
-    checkpoint = ray.train.get_checkpoint()
-    fresh = {"step": 0, "loss": None, "tokens": 0, "seconds": 0.0, "resumed_from_step": None}
-    if checkpoint is None:
-        return {**fresh, "clock": time.monotonic()}
-    with checkpoint.as_directory() as folder:
-        saved = torch.load(Path(folder) / "state.pt", weights_only=True, map_location="cpu")
-    model.load_state_dict(saved["weights"], strict=False)
-    optimizer.load_state_dict(saved["optimizer"])
-    counters = saved["counters"]
-    return {**fresh, **counters, "resumed_from_step": counters["step"], "clock": time.monotonic()}
-
-
-def save_checkpoint(model: Any, optimizer: Any, state: dict[str, Any], rank: int) -> None:
-    """Only what is trained: megabytes, whatever the base weighs. All workers report, the first one brings the files."""
-    counters = {key: state[key] for key in ("step", "loss", "tokens", "seconds")}
-    if rank != 0:
-        ray.train.report(counters)
-        return
-    weights = {name: p.detach().cpu() for name, p in model.named_parameters() if p.requires_grad}
-    with tempfile.TemporaryDirectory() as folder:
-        torch.save(
-            {"weights": weights, "optimizer": optimizer.state_dict(), "counters": counters}, Path(folder) / "state.pt"
-        )
-        ray.train.report(counters, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-class Reporter:
-    """The first worker's account: who started when, and how far it is."""
-
-    def __init__(self, job: Job, steps: int, state: dict[str, Any]) -> None:
-        self.job, self.steps, self.spoke = job, steps, 0.0
-        self.began, self.first_step = time.monotonic(), state["step"]
-        attempts = Path(job.notes) / "attempts.jsonl"
-        with attempts.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"from_step": state["step"]}) + "\n")
-        self.restarts = len(attempts.read_text(encoding="utf-8").splitlines()) - 1
-        self.tell(state, force=True)
-
-    def tell(self, state: dict[str, Any], *, force: bool = False) -> None:
-        now = time.monotonic()
-        if not force and now - self.spoke < PROGRESS_SECONDS:
-            return
-        self.spoke = now
-        step, done = state["step"], state["step"] - self.first_step
-        write_json(
-            Path(self.job.progress),
-            {
-                "schema": PROGRESS_SCHEMA,
-                "step": step,
-                "total_steps": self.steps,
-                "percent": round(100 * step / self.steps, 1),
-                "loss": None if state["loss"] is None else round(state["loss"], 4),
-                "seconds": round(state["seconds"], 1),
-                "eta_seconds": round((now - self.began) / done * (self.steps - step), 1) if done else None,
-                "ray_job_id": self.job.ray_job_id,
-                "restarts": self.restarts,
-                "resumed_from_step": state["resumed_from_step"],
-                "worker_pids": [os.getpid()],
-            },
-        )
-
-
-def write_artifact(job: Job, model: Any, tokenizer: Any) -> None:
-    """Adapter (or model) in safetensors, into the staging folder."""
-    staged = Path(job.staged)
-    model.config.use_cache = True
-    model.save_pretrained(staged, safe_serialization=True)
-    (staged / "README.md").unlink(missing_ok=True)  # peft's own card; ours follows
-    settings = staged / "adapter_config.json"
-    if settings.is_file():  # peft writes sets in an order of the day; the same training must give the same digest
-        config = read_json(settings)
-        ordered = {key: sorted(v) if isinstance(v, list) else v for key, v in sorted(config.items())}
-        write_json(settings, ordered)
-    if job.method == "full":
-        tokenizer.save_pretrained(staged, save_jinja_files=False)

@@ -38,7 +38,9 @@ class Dataset(Model):
 class Training(Model):
     """How it is trained (S5)."""
 
-    method: Literal["LoRA", "QLoRA"] = Field("LoRA", description="Fine-tuning method.")
+    method: Literal["LoRA", "QLoRA", "Distill"] = Field(
+        "LoRA", description="Fine-tuning method; Distill weighs recorded answers by how far they agree."
+    )
     rank: int = Field(16, ge=1, le=256, description="Rank of the adapter.")
     alpha: float = Field(32, gt=0, le=1024, description="Scale of the adapter.")
     learning_rate: float | None = Field(None, gt=0, le=1, description="Peak rate; default: the recipe's.")
@@ -256,6 +258,7 @@ class TrainingStatus(Model):
     )
     ray_job: str | None = Field(None, max_length=253, description="Ray's id.")
     percent: float = Field(0, ge=0, le=100, description="Progress of the training.")
+    loss: float | None = Field(None, description="Loss a token of the answers, smoothed.")
     eta_seconds: float | None = Field(None, description="Time left.")
     restarts: int = Field(0, ge=0, description="Restarts of the training.")
     refused: Evaluation | None = Field(None, description="Verdict of the gate, where it refused this revision.")

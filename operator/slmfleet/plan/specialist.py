@@ -167,11 +167,11 @@ def _training_status(work: Work, made: Names) -> TrainingStatus:
     progress, result = work.facts.progress, work.facts.training
     update: dict[str, Any] = {"dataset_job": made.dataset_job, "job": made.training_job, "refused": None}
     if progress is not None:
-        update |= {"percent": min(progress.percent, 100), "eta_seconds": progress.eta_seconds,
+        update |= {"percent": min(progress.percent, 100), "eta_seconds": progress.eta_seconds, "loss": progress.loss,
                    "ray_job": progress.ray_job_id, "restarts": progress.restarts}
     if result is not None:
-        update |= {"percent": 100, "eta_seconds": None, "ray_job": result.ray_job_id, "restarts": result.restarts,
-                   "evaluation_job": made.evaluation_job}
+        update |= {"percent": 100, "eta_seconds": None, "loss": result.loss, "ray_job": result.ray_job_id,
+                   "restarts": result.restarts, "evaluation_job": made.evaluation_job}
     return work.me.status.training.model_copy(update=update)
 
 

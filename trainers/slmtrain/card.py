@@ -1,0 +1,71 @@
+"""The model card: what it was made of, how the training went, and what it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from slmtrain.curve import svg
+from slmtrain.job import METHODS
+
+CARD, CURVE = "README.md", "curve.svg"
+KINDS = {
+    "full": "A fully fine-tuned model, made from",
+    "dora": "A DoRA, merged and written as a whole model (it cannot ride in a pool's mixed batch), made from",
+    "distill": "A LoRA adapter, distilled on",
+}
+
+
+def write_card(folder: Path, base: Path, inputs: dict[str, Any], report: dict[str, Any], writes: str) -> None:
+    """README.md and curve.svg into the artifact's folder."""
+    picture = svg(report["losses"], report["measured"], report["best_step"])
+    (folder / CURVE).write_text(picture, encoding="utf-8")
+    (folder / CARD).write_text(model_card(base, inputs, report, writes), encoding="utf-8")
+
+
+def model_card(base: Path, inputs: dict[str, Any], report: dict[str, Any], writes: str) -> str:
+    card = base / CARD
+    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    licence = next((line for line in lines if line.startswith("license:")), "license: unknown")
+    kind = KINDS.get(inputs["method"], f"A {METHODS[inputs['method']]} adapter on")
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts(inputs, report))
+    return f"""---
+base_model: {base.name}
+{licence}
+library_name: {"peft" if writes == "adapter" else "transformers"}
+tags: [slmfleet, specialist]
+---
+# A specialist
+
+{kind} `{base.name}` ({inputs["base_digest"]}).
+
+| | |
+|---|---|
+{rows}
+
+![Loss by step]({CURVE})
+
+Trained on recorded answers of another model; it inherits their errors. Judge it with `slmtrain.evaluate` before use.
+"""
+
+
+def facts(inputs: dict[str, Any], report: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name, value) of the card's table."""
+    rows = [
+        ("method", METHODS[inputs["method"]]),
+        ("dataset", inputs["dataset_digest"]),
+        ("examples", f"{report['examples']} ({report['left_out']} longer than the context were left out)"),
+        ("precision", report["precision"]),
+        ("steps", str(report["steps"])),
+        ("loss on the answers, last", f"{report['loss']:.4f}"),
+    ]
+    if inputs["method"] == "distill":
+        rows.append(("rows whose answers do not agree, left out", str(report["no_majority"])))
+    if "teacher_digest" in inputs:
+        rows.append(("teacher, by its logits", inputs["teacher_digest"]))
+    if report["measured"]:
+        best = dict(map(tuple, report["measured"]))[report["best_step"]]
+        kept = f"{best:.4f} at step {report['best_step']}, whose weights these are"
+        rows.append((f"loss on {report['validation_examples']} examples kept from training, best", kept))
+    return [*rows, ("seed", str(inputs["seed"])), ("settings", f"`{json.dumps(inputs['config'])}`")]

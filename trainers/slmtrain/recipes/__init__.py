@@ -1,0 +1,14 @@
+"""The recipes by `--method`. Each says in one file what differs; what they share is in `worker.py` and `steps.py`.
+
+A recipe has `WRITES` ("adapter" or "model"), `RATE` (its learning rate as a share of LoRA's), `prepare(job)`, which
+returns the model with its trainable parameters and a note on its precision, and `save(model, tokenizer, folder)`.
+torch is imported inside the functions: the command reads `WRITES` without it.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from slmtrain.recipes import distill, dora, full, lora, qlora
+
+RECIPES: dict[str, ModuleType] = {"lora": lora, "qlora": qlora, "dora": dora, "full": full, "distill": distill}
