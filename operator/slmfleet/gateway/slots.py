@@ -8,8 +8,15 @@ specialists that do not ask. A freed slot goes first to those who wait, to the s
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 REMEMBERED_SECONDS = 1.0
+
+
+class Turn(Protocol):
+    """What is told when its turn has come; a future is one."""
+
+    def set_result(self, result: None, /) -> object: ...
 
 
 class Slots:
@@ -18,7 +25,7 @@ class Slots:
     def __init__(self) -> None:
         self.taken: dict[str, int] = {}
         self._refused_at: dict[str, float] = {}
-        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[str, Turn]] = []
 
     @property
     def waiting(self) -> int:
@@ -64,8 +71,7 @@ class Slots:
     async def wait(self, specialist: str, seconds: float) -> bool:
         """Wait until a slot may be free; False when the time is over."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (specialist, turn)
-        self._waiting.append(entry)
+        self.line_up(specialist, turn)
         try:
             async with asyncio.timeout(seconds):
                 await turn
@@ -76,9 +82,17 @@ class Slots:
                 self._wake()  # its turn came as it left: it is another's now
             raise
         finally:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
+            self.leave(specialist, turn)
         return True
+
+    def line_up(self, specialist: str, turn: Turn) -> None:
+        """Wait for a slot; `turn` is told when one may be free, and is no longer in the line then."""
+        self._waiting.append((specialist, turn))
+
+    def leave(self, specialist: str, turn: Turn) -> None:
+        """Wait no longer; nothing where its turn had come."""
+        if (specialist, turn) in self._waiting:
+            self._waiting.remove((specialist, turn))
 
     def _wake(self, but: str | None = None) -> None:
         entries = [entry for entry in self._waiting if entry[0] != but]
