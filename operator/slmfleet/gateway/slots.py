@@ -2,7 +2,8 @@
 
 The rule: while another specialist was refused within the last second and holds less than its share (slots divided by
 those who hold or were refused), one that holds its share or more gets no further slot. Nothing is kept free for
-specialists that do not ask. A freed slot goes first to those who wait, to the specialist that holds least.
+specialists that do not ask. A freed slot goes first to those who wait, to the specialist that holds least; one that
+cannot use it passes it on, and each specialist that waits is asked once.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Slots:
         self.taken: dict[str, int] = {}
         self._refused_at: dict[str, float] = {}
         self._waiting: list[tuple[str, Turn]] = []
+        self._passed_on: set[str] = set()  # those that the last freed slots were of no use to
 
     @property
     def waiting(self) -> int:
@@ -62,11 +64,13 @@ class Slots:
         self.taken[specialist] -= 1
         if not self.taken[specialist]:
             del self.taken[specialist]
+        self._passed_on.clear()
         self._wake()
 
     def pass_on(self, specialist: str) -> None:
         """Its turn came, and the free slot is on no server that can answer it: let another try."""
-        self._wake(but=specialist)
+        self._passed_on.add(specialist)
+        self._wake()
 
     async def wait(self, specialist: str, seconds: float) -> bool:
         """Wait until a slot may be free; False when the time is over."""
@@ -94,8 +98,8 @@ class Slots:
         if (specialist, turn) in self._waiting:
             self._waiting.remove((specialist, turn))
 
-    def _wake(self, but: str | None = None) -> None:
-        entries = [entry for entry in self._waiting if entry[0] != but]
+    def _wake(self) -> None:
+        entries = [entry for entry in self._waiting if entry[0] not in self._passed_on]
         if not entries:
             return
         entry = min(entries, key=lambda entry: self.taken.get(entry[0], 0))
