@@ -29,9 +29,10 @@ import pyrage  # noqa: E402
 import uvloop  # noqa: E402
 from fleet import draw, store, table, write_table  # noqa: E402
 
+from slmfleet.gateway.origin import Origin  # noqa: E402
 from slmfleet.gateway.protocol import Connection  # noqa: E402
 from slmfleet.gateway.server import Gateway, Options  # noqa: E402
-from slmfleet.gateway.upstream import Client, Origin, UpstreamConnection  # noqa: E402
+from slmfleet.gateway.upstream import Client, UpstreamConnection  # noqa: E402
 from slmfleet.recognise import Classifier, frame_fingerprint  # noqa: E402
 
 SETTINGS = ("pass-through", "everything on, frames known", "everything on", "stream")

@@ -23,9 +23,9 @@ from slmfleet.gateway.call import Call
 from slmfleet.gateway.exchange import Request
 from slmfleet.gateway.headers import Headers
 from slmfleet.gateway.llm import Outcome
+from slmfleet.gateway.origin import Origin
 from slmfleet.gateway.otlp import BATCH, Collector, Exporter
 from slmfleet.gateway.seeing import Watch
-from slmfleet.gateway.upstream import Origin
 
 BODY = json.dumps({"model": "big", "temperature": 0, "messages": [{"role": "user", "content": "x" * 900}]}).encode()
 ANSWER = json.dumps({

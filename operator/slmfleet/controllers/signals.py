@@ -6,31 +6,22 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import httpx
 from pydantic import ValidationError
 
-from slmfleet.plan.fleet import PEAK_SECONDS, Demand
+from slmfleet.plan.demand import PoolLoad
+from slmfleet.plan.fleet import Demand
 from slmfleet.plan.gateway import ADMIN
 from slmfleet.wire.signals import GatewaySignals
 
-MEAN_SECONDS = 4.0
 LLM_SECONDS = 30.0
 log = logging.getLogger("slmfleet.signals")
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass
-class _Pool:
-    """Recent increments of one pool: (when, call-seconds, seconds, spilled)."""
-
-    steps: deque[tuple[datetime, float, float, int]] = field(default_factory=deque)
-    last_call: datetime | None = None
 
 
 class Board:
@@ -45,7 +36,7 @@ class Board:
         self._since = clock()
         self._last: dict[str, GatewaySignals] = {}
         self._seen: dict[str, datetime] = {}
-        self._pools: dict[str, _Pool] = {}
+        self._pools: dict[str, PoolLoad] = {}
         self._llm_errors: dict[str, deque[tuple[datetime, int]]] = {}
 
     def of(self, router: str) -> tuple[GatewaySignals, ...]:
@@ -57,9 +48,7 @@ class Board:
         now, found = self._clock(), self._pools.get(pool)
         if found is None:
             return Demand(watched_since=self._since)
-        return Demand(mean_in_flight=_mean(found, now, MEAN_SECONDS), peak_in_flight=_peak(found, now),
-                      spilled=sum(s for at, _, _, s in found.steps if now - at < timedelta(seconds=MEAN_SECONDS)),
-                      last_call=found.last_call, watched_since=self._since)
+        return found.demand(now, self._since)
 
     def llm_errors(self, router: str) -> int:
         """Calls that the LLM failed in the last `LLM_SECONDS`."""
@@ -103,14 +92,12 @@ class Board:
         seconds = signals.uptime_seconds - (before.uptime_seconds if before else signals.uptime_seconds)
         for name, pool in signals.pools.items():
             was = before.pools.get(name) if before else None
-            known = self._pools.setdefault(name, _Pool())
+            known = self._pools.setdefault(name, PoolLoad())
             if was is not None and seconds > 0:
-                known.steps.append((now, pool.in_flight_seconds - was.in_flight_seconds, seconds,
-                                    pool.spilled - was.spilled))
+                known.add(now, pool.in_flight_seconds - was.in_flight_seconds, pool.spilled - was.spilled)
             if pool.arrivals > (was.arrivals if was else 0) and (was is not None or before is not None):
                 known.last_call = now
-            while known.steps and now - known.steps[0][0] > timedelta(seconds=PEAK_SECONDS):
-                known.steps.popleft()
+            known.forget(now)
         self._count_llm(key.split("/", 1)[0], before, signals, now)
         self._last[key] = signals
         if before is None or before.model_copy(update={"uptime_seconds": signals.uptime_seconds}) != signals:
@@ -120,20 +107,3 @@ class Board:
 def _llm_failures(signals: GatewaySignals | None) -> int:
     tier = signals.tiers.get("llm") if signals else None
     return tier.errors if tier else 0
-
-
-def _mean(pool: _Pool, now: datetime, window_seconds: float) -> float:
-    """Mean calls in flight: call-seconds over the window. Several gateways add up."""
-    recent = [load for at, load, _, _ in pool.steps if now - at < timedelta(seconds=window_seconds)]
-    return sum(recent) / window_seconds
-
-
-def _peak(pool: _Pool, now: datetime) -> float:
-    """Largest mean over a mean's window within the scale-down window."""
-    ends = [at for at, _, _, _ in pool.steps]
-    best = 0.0
-    for end in ends:
-        inside = [load for at, load, _, _ in pool.steps
-                  if timedelta(0) <= end - at < timedelta(seconds=MEAN_SECONDS)]
-        best = max(best, sum(inside) / MEAN_SECONDS)
-    return best

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import exp
 from typing import Literal
 
-from slmfleet.gateway.upstream import Origin
+from slmfleet.gateway.origin import Origin
 
 DECAY_SECONDS = 10.0
 EJECT_SECONDS = 0.5

@@ -2,14 +2,22 @@
 
 The rule: while another specialist was refused within the last second and holds less than its share (slots divided by
 those who hold or were refused), one that holds its share or more gets no further slot. Nothing is kept free for
-specialists that do not ask. A freed slot goes first to those who wait, to the specialist that holds least.
+specialists that do not ask. A freed slot goes first to those who wait, to the specialist that holds least; one that
+cannot use it passes it on, and each specialist that waits is asked once.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 REMEMBERED_SECONDS = 1.0
+
+
+class Turn(Protocol):
+    """What is told when its turn has come; a future is one."""
+
+    def set_result(self, result: None, /) -> object: ...
 
 
 class Slots:
@@ -18,7 +26,8 @@ class Slots:
     def __init__(self) -> None:
         self.taken: dict[str, int] = {}
         self._refused_at: dict[str, float] = {}
-        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[str, Turn]] = []
+        self._passed_on: set[str] = set()  # those that the last freed slots were of no use to
 
     @property
     def waiting(self) -> int:
@@ -55,17 +64,18 @@ class Slots:
         self.taken[specialist] -= 1
         if not self.taken[specialist]:
             del self.taken[specialist]
+        self._passed_on.clear()
         self._wake()
 
     def pass_on(self, specialist: str) -> None:
         """Its turn came, and the free slot is on no server that can answer it: let another try."""
-        self._wake(but=specialist)
+        self._passed_on.add(specialist)
+        self._wake()
 
     async def wait(self, specialist: str, seconds: float) -> bool:
         """Wait until a slot may be free; False when the time is over."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (specialist, turn)
-        self._waiting.append(entry)
+        self.line_up(specialist, turn)
         try:
             async with asyncio.timeout(seconds):
                 await turn
@@ -76,12 +86,20 @@ class Slots:
                 self._wake()  # its turn came as it left: it is another's now
             raise
         finally:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
+            self.leave(specialist, turn)
         return True
 
-    def _wake(self, but: str | None = None) -> None:
-        entries = [entry for entry in self._waiting if entry[0] != but]
+    def line_up(self, specialist: str, turn: Turn) -> None:
+        """Wait for a slot; `turn` is told when one may be free, and is no longer in the line then."""
+        self._waiting.append((specialist, turn))
+
+    def leave(self, specialist: str, turn: Turn) -> None:
+        """Wait no longer; nothing where its turn had come."""
+        if (specialist, turn) in self._waiting:
+            self._waiting.remove((specialist, turn))
+
+    def _wake(self) -> None:
+        entries = [entry for entry in self._waiting if entry[0] not in self._passed_on]
         if not entries:
             return
         entry = min(entries, key=lambda entry: self.taken.get(entry[0], 0))

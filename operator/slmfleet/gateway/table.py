@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from slmfleet.gateway.balance import Placement, Server
 from slmfleet.gateway.checks import Check, compile_check
 from slmfleet.gateway.match import Match, compile_match
+from slmfleet.gateway.origin import Origin, parse_url
 from slmfleet.gateway.render import Render, compile_template
-from slmfleet.gateway.upstream import Origin, parse_url
 from slmfleet.store.segments import parse_recipients
 from slmfleet.wire.routes import ClassifierRef, Pool, RouteTable, Rule, SpecialistRoute, Upstream
 

@@ -14,16 +14,15 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, cast
-from urllib.parse import urlsplit
 
 import httptools
 
 from slmfleet.gateway.budget import RetryBudget
 from slmfleet.gateway.headers import Header as Header
 from slmfleet.gateway.headers import Headers
+from slmfleet.gateway.origin import Origin
 
 IDLE_SECONDS = 30.0
 MAX_HEAD_BYTES = 262_144
@@ -45,42 +44,12 @@ class Sink(Protocol):
     def on_data(self, data: bytes) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A server: where its connections go."""
-
-    host: str
-    port: int
-    tls: bool
-    host_header: bytes = field(init=False, compare=False)  # with the port where it is not the scheme's own
-
-    def __post_init__(self) -> None:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        own_port = self.port == (443 if self.tls else 80)
-        object.__setattr__(self, "host_header", (host if own_port else f"{host}:{self.port}").encode())
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
-
-
 class Timeouts(NamedTuple):
     """Seconds: to connect, to the first byte of the answer's body, to its last."""
 
     connect: float
     first_byte: float
     total: float
-
-
-def parse_url(url: str) -> tuple[Origin, bytes]:
-    """An http(s) URL as origin and path (no trailing slash). Raises ValueError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"not an http(s) URL: {url[:200]!r}")
-    if parts.username or parts.query or parts.fragment:
-        raise ValueError(f"a URL here has no user, query or fragment: {url[:200]!r}")
-    tls = parts.scheme == "https"
-    return Origin(parts.hostname, parts.port or (443 if tls else 80), tls), parts.path.rstrip("/").encode()
 
 
 class Client:

@@ -20,9 +20,9 @@ from slmfleet.gateway.exchange import Exchange, Request
 from slmfleet.gateway.frames import WAITING_BYTES, Frames
 from slmfleet.gateway.headers import Headers, block
 from slmfleet.gateway.llm import with_model
+from slmfleet.gateway.origin import Origin
 from slmfleet.gateway.relay import LAST_BYTES, TAIL_BYTES, Relay, end_to_end
 from slmfleet.gateway.render import compile_template, plain_messages
-from slmfleet.gateway.upstream import Origin
 from slmfleet.wire.routes import OutputFormat, Revision, SpecialistRoute
 
 REVISION = Revision(name="c", adapter="a", pool="p")

@@ -98,6 +98,27 @@ async def test_a_turn_is_not_lost_when_the_one_that_waits_leaves() -> None:
     assert slots.waiting == 0
 
 
+async def test_a_slot_that_nobody_can_use_is_offered_to_each_specialist_once() -> None:
+    """Two that wait for other servers must not hand it to each other for as long as they wait."""
+    slots, asked = Slots(), []
+
+    async def wait_for_another_server(name: str) -> None:
+        while await slots.wait(name, 0.05):
+            asked.append(name)
+            slots.pass_on(name)
+
+    slots.take("a")
+    slots.take("a")
+    waiting = [asyncio.create_task(wait_for_another_server(name)) for name in ("b", "c")]
+    await asyncio.sleep(0)
+    slots.give_back("a")
+    await asyncio.sleep(0.01)
+    assert asked == ["b", "c"]
+    slots.give_back("a")
+    await asyncio.gather(*waiting)
+    assert asked == ["b", "c", "b", "c"], "the next freed slot is another chance"
+
+
 async def use(rig: Rig, **pool: Any) -> None:
     content = json.loads(json.dumps(rig.content))
     content["version"] += 1
