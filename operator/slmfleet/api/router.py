@@ -271,8 +271,11 @@ class DiscoveryStatus(Model):
     captured_at_run: int = Field(0, ge=0, description="Calls in the log when it started.")
     clusters: int = Field(0, ge=0, description="Tasks found.")
     unassigned_percent: float | None = Field(None, ge=0, le=100, description="Calls of no task.")
-    classifier: Digest | None = Field(None, description="Digest of the routing classifier.")
-    foreign_rate_percent: float | None = Field(None, description="Foreign calls taken, on held-out traffic.")
+    classifier: Digest | None = Field(None, description="Digest of the routing classifier in use.")
+    classifier_run: int | None = Field(None, ge=0, description="Run that trained it.")
+    classifier_figures: Text | None = Field(None, description="What it did on held-out traffic.")
+    classifier_refused: Text | None = Field(None, description="Why the last run's classifier is not used, if so.")
+    foreign_rate_percent: float | None = Field(None, description="Foreign calls it took, on held-out traffic.")
 
 
 class Savings(Model):

@@ -24,6 +24,9 @@ def discover(
     foreign_rate: Annotated[
         float, typer.Option(min=0.0001, max=0.5, help="Most foreign calls the classifier may take.")
     ] = 0.01,
+    in_use: Annotated[
+        Path | None, typer.Option(help="The classifier.npz that gateways use: measured beside the new one.")
+    ] = None,
     publish: Annotated[Path | None, typer.Option(help="The store's router/ folder: the classifier by digest.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same log, same result.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for a program.")] = False,
@@ -35,6 +38,7 @@ def discover(
     from slmfleet.cli.redact import reported
     from slmfleet.curation import discover as stage
     from slmfleet.curation.sources import read_log
+    from slmfleet.recognise.classifier import Classifier
 
     def say(line: str) -> None:
         typer.echo(f"discover: {line}", err=True)
@@ -44,7 +48,8 @@ def discover(
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
         earlier = stage.read_previous(previous) if previous is not None else []
-        settings = stage.Settings(min_size, min_share, foreign_rate, seed)
+        used = Classifier.load(in_use, None) if in_use is not None else None
+        settings = stage.Settings(min_size, min_share, foreign_rate, seed, used)
         found = stage.discover(log, settings, earlier, say)
         result = stage.write(found, out, publish)
     if as_json:

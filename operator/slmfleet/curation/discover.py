@@ -22,9 +22,18 @@ from slmfleet.curation.redact import Redactor
 from slmfleet.curation.shapes import LabelField, shape_of
 from slmfleet.curation.sources import Log
 from slmfleet.curation.tasks import Group, find_tasks
+from slmfleet.recognise.classifier import Classifier
 from slmfleet.recognise.features import BUCKETS, features
 from slmfleet.store.files import atomic_write
-from slmfleet.wire.discovery import ClassifierResult, ClustersFile, DiscoveryResult, Example, FoundCluster, Signature
+from slmfleet.wire.discovery import (
+    ClassifierRates,
+    ClassifierResult,
+    ClustersFile,
+    DiscoveryResult,
+    Example,
+    FoundCluster,
+    Signature,
+)
 
 EXAMPLE_CHARACTERS = 600
 PROMPT_CHARACTERS = 2_000
@@ -36,12 +45,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """`min_share` is of all records; `foreign_rate` is the most that the classifier may take of foreign calls."""
+    """`min_share` is of all records; `foreign_rate` is the most that the classifier may take of foreign calls.
+
+    `in_use` is measured on the same held-out calls as the new classifier."""
 
     min_size: int = 50
     min_share: float = 0.01
     foreign_rate: float = 0.01
     seed: int = 0
+    in_use: Classifier | None = None
 
 
 @dataclass
@@ -148,7 +160,8 @@ def _train(
             rows.append(call)
             task.append(-1 if name is None else number[name])
     trained = router.train(
-        rows, task, [c.name for c in clusters], foreign_rate=settings.foreign_rate, seed=settings.seed
+        rows, task, [c.name for c in clusters], foreign_rate=settings.foreign_rate, seed=settings.seed,
+        in_use=settings.in_use,
     )
     known = {c.id for c in usable}
     for call in [*unsure, *(c for c in calls if c.id not in known)]:
@@ -158,6 +171,8 @@ def _train(
         f"classifier: {m.foreign_rate:.2%} of {m.foreign_calls} foreign calls taken (95 % limit "
         f"{m.foreign_rate_upper:.2%}), {m.missed_rate:.2%} of {m.members} own calls missed"
     )
+    if trained.in_use is not None:
+        say(f"the one in use: {trained.in_use.foreign_rate:.2%} taken, {trained.in_use.missed_rate:.2%} missed")
     return trained
 
 
@@ -298,6 +313,17 @@ def read_previous(folder: Path) -> list[Likeness]:
     ]
 
 
+def _rates(measured: router.Measured | None) -> ClassifierRates | None:
+    if measured is None:
+        return None
+    return ClassifierRates(
+        foreign_rate=measured.foreign_rate,
+        missed_rate=measured.missed_rate,
+        foreign_calls=measured.foreign_calls,
+        members=measured.members,
+    )
+
+
 def write(found: Findings, out: Path, publish: Path | None = None) -> DiscoveryResult:
     """Write a run's files, result.json last. With `publish` the classifier also goes where gateways read it."""
     out.mkdir(parents=True, exist_ok=True)
@@ -321,6 +347,7 @@ def write(found: Findings, out: Path, publish: Path | None = None) -> DiscoveryR
             missed_rate=measured.missed_rate,
             foreign_calls=measured.foreign_calls,
             members=measured.members,
+            in_use=_rates(found.trained.in_use),
         )
     lines = "".join(json.dumps({"id": i, "cluster": name}) + "\n" for i, name in found.assigned.items())
     atomic_write(out / "assignments.jsonl", lines.encode())

@@ -44,8 +44,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Trained:
+    """`in_use`: another classifier on the same held-out calls."""
+
     classifier: Classifier
     measured: Measured
+    in_use: Measured | None = None
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,15 @@ def conversation_parts(calls: Sequence[Call], shares: Sequence[float]) -> NDArra
 
 
 def train(
-    calls: Sequence[Call], task: Sequence[int], labels: Sequence[str], *, foreign_rate: float, seed: int
+    calls: Sequence[Call],
+    task: Sequence[int],
+    labels: Sequence[str],
+    *,
+    foreign_rate: float,
+    seed: int,
+    in_use: Classifier | None = None,
 ) -> Trained:
-    """`task` numbers each call's label, -1 for a foreign call."""
+    """`task` numbers each call's label, -1 for a foreign call. `in_use` is measured beside the new one."""
     rows = [_Row(c.frame, features(c.frame), t) for c, t in zip(calls, task, strict=True)]
     part = conversation_parts(calls, (0.65, 0.82))
     learn = [r for r, p in zip(rows, part, strict=True) if p == 0]
@@ -90,7 +99,7 @@ def train(
     classifier = Classifier(
         tasks, idf=scorer.idf, user=scorer.user, system=scorer.system, bias=scorer.bias, familiar=scorer.familiar
     )
-    return Trained(classifier, measure(classifier, judge))
+    return Trained(classifier, measure(classifier, judge, labels), measure(in_use, judge, labels) if in_use else None)
 
 
 def _learn(rows: Sequence[_Row], labels: Sequence[str], rng: np.random.Generator) -> Classifier:
@@ -220,8 +229,8 @@ def _likeness_asked(prompts: Sequence[Sequence[int]], held: Sequence[Sequence[in
     return max(PROMPT_LIKENESS_LEAST, min(asked))
 
 
-def measure(classifier: Classifier, rows: Sequence[_Row]) -> Measured:
-    """What the classifier does on calls that taught it nothing."""
+def measure(classifier: Classifier, rows: Sequence[_Row], labels: Sequence[str]) -> Measured:
+    """What the classifier does on calls that taught it nothing. `labels` names the rows' tasks."""
     taken = missed = confused = members = foreign = 0
     for row in rows:
         label = classifier.classify_frame(row.frame).label
@@ -230,7 +239,7 @@ def measure(classifier: Classifier, rows: Sequence[_Row]) -> Measured:
             taken += label is not None
             continue
         members += 1
-        right = classifier.labels[row.task]
+        right = labels[row.task]
         missed += label is None
         confused += label is not None and label != right
     return Measured(

@@ -157,7 +157,7 @@ def _again(work: Work, wanted: str, cluster: ClusterObject) -> bool:
     ended = outcome(me, facts, made)
     if ended.under_way:
         work.notes.append(conditions.unknown(
-            retrain.CONDITION, "Training", me.status.training.trigger or "the revision that the spec asks for"))
+            "UpToDate", "Training", me.status.training.trigger or "the revision that the spec asks for"))
         return False
     failures = measured.failures + 1 if ended.failure else 0
     found = retrain.triggers(spec, measured, facts.now, _better(work, cluster))
@@ -170,10 +170,10 @@ def _again(work: Work, wanted: str, cluster: ClusterObject) -> bool:
         return False
     chosen = _base(work, cluster, keep=all(trigger.reason != "BetterBase" for trigger in found))
     if not chosen.suitable:
-        work.notes.append(conditions.false(retrain.CONDITION, "NoBaseFits", f"{retrain.told(found)}; {chosen.reason}"))
+        work.notes.append(conditions.false("UpToDate", "NoBaseFits", f"{retrain.told(found)}; {chosen.reason}"))
         return False
     _fix(work, wanted, cluster, chosen, retrain.told(found), failures)
-    work.notes.append(conditions.unknown(retrain.CONDITION, "Training", retrain.told(found)))
+    work.notes.append(conditions.unknown("UpToDate", "Training", retrain.told(found)))
     return True
 
 

@@ -32,8 +32,8 @@ def job(name: str, kind: str, owner: tuple[str, str], component: str, pod: Objec
 
 
 def discover_job(config: Config, name: str, router: tuple[str, str], spec: RouterSpec, run: int,
-                 prefix: str) -> Object:
-    """Find the tasks in the log of one Router (S2, S3)."""
+                 prefix: str, in_use: str | None = None) -> Object:
+    """Find the tasks in the log of one Router (S2, S3). `in_use`: path of the classifier to measure beside the new."""
     out = f"{config.store_mount}/discovery/{router[0]}"
     args = ["discover", "--records", f"{config.store_mount}/usage/{router[0]}", "--out", f"{out}/{run:04d}",
             "--identity", IDENTITY, "--publish", f"{config.store_mount}/router",
@@ -41,6 +41,8 @@ def discover_job(config: Config, name: str, router: tuple[str, str], spec: Route
             "--foreign-rate", str(spec.discovery.foreign_call_percent / 100)]
     if run > 1:
         args += ["--previous", f"{out}/{run - 1:04d}"]
+    if in_use is not None:
+        args += ["--in-use", f"{config.store_mount}/{in_use}"]
     mounts = [StoreMount(f"usage/{router[0]}"), StoreMount(f"discovery/{router[0]}", read_only=False),
               StoreMount("router", read_only=False)]
     pod = _curation_pod(config, args, spec.discovery.resources, mounts, prefix, spec.capture.identity_secret_ref)

@@ -9,11 +9,9 @@ went within one window (their counts are lost).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import NormalDist
 
 from cronsim import CronSim, CronSimError
 
@@ -22,11 +20,10 @@ from slmfleet.api.base import Condition
 from slmfleet.api.specialist import EscalationWindow, Retrain, RetrainStatus, TrainingStatus
 from slmfleet.plan import rollout
 from slmfleet.plan.facts import ClusterObject, SpecialistFacts, SpecialistObject
+from slmfleet.plan.interval import bounds
 from slmfleet.wire.signals import GatewaySignals
 
 MOST_DOUBLINGS = 6
-CONDITION = "UpToDate"
-_Z = NormalDist().inv_cdf(0.95)
 
 
 @dataclass(frozen=True)
@@ -37,12 +34,12 @@ class Trigger:
     message: str
 
 
-def next_time(schedule: str, after: datetime) -> datetime | None:
-    """The schedule's next time in UTC; None where it never comes. Raises ValueError for what is no schedule."""
+def next_time(schedule: str, after: datetime) -> datetime:
+    """The schedule's next time, in UTC. Raises ValueError for what is no schedule, or never comes."""
     try:
-        return next(CronSim(schedule, after.replace(second=0, microsecond=0)), None)
-    except CronSimError as error:
-        raise ValueError(f"spec.retrain.schedule {schedule!r}: {error}") from error
+        return next(CronSim(schedule, after.replace(second=0, microsecond=0)))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f"spec.retrain.schedule {schedule!r}: {error or 'it never comes'}") from error
 
 
 # --- measuring ---------------------------------------------------------------------------------------------------
@@ -132,14 +129,11 @@ def _since(window: EscalationWindow, counts: Mapping[str, rollout.Counts], signa
     return max(0, good), max(0, bad)
 
 
-def _share(bad: int, all: int) -> tuple[float | None, float | None]:
-    """Percent, and Wilson's one-sided lower bound at 95 % (E. B. Wilson, JASA 1927)."""
-    if not all:
+def _share(bad: int, total: int) -> tuple[float | None, float | None]:
+    """Percent, and its lower bound."""
+    if not total:
         return None, None
-    share, z2 = bad / all, _Z * _Z
-    middle = share + z2 / (2 * all)
-    spread = _Z * math.sqrt(share * (1 - share) / all + z2 / (4 * all * all))
-    return round(100 * share, 1), round(max(0.0, 100 * (middle - spread) / (1 + z2 / all)), 1)
+    return round(100 * bad / total, 1), round(100 * bounds(bad / total, total)[0], 1)
 
 
 # --- deciding ----------------------------------------------------------------------------------------------------
@@ -176,12 +170,13 @@ def obstacle(spec: Retrain, found: list[Trigger], pin: TrainingStatus, cluster: 
     why = told(found)
     least = not_before(spec, pin, failures)
     if least is not None and now < least:
-        reason = "BackingOff" if failures else "Resting"
-        after = f" after {failures} that did not make it" if failures else ""
-        return conditions.unknown(CONDITION, reason, f"{why}; not before {least:%Y-%m-%d %H:%M:%S} UTC{after}")
+        later = f"{why}; not before {least:%Y-%m-%d %H:%M:%S} UTC"
+        if failures:
+            return conditions.unknown("UpToDate", "BackingOff", f"{later}, after {failures} that did not make it")
+        return conditions.unknown("UpToDate", "Resting", later)
     newer = (cluster.status.run or 0) > (pin.discovery_run or 0)
     if not newer and not any(trigger.reason == "BetterBase" for trigger in found):
-        return conditions.unknown(CONDITION, "WaitingForDiscovery",
+        return conditions.unknown("UpToDate", "WaitingForDiscovery",
                                   f"{why}; the last training used discovery run {pin.discovery_run}, the newest one "
                                   "that saw the task")
     return None
@@ -195,10 +190,11 @@ def standing(spec: Retrain, measured: RetrainStatus, failed: str | None) -> Cond
     """Where the figures stand, against what would start a training. `failed`: how the last one ended, if badly."""
     figures = "; ".join(_figures(spec, measured))
     if failed is not None:
-        return conditions.false(CONDITION, "LastFailed", "; ".join(part for part in (failed, figures) if part))
+        return conditions.false("UpToDate", "LastFailed", "; ".join(part for part in (failed, figures) if part))
     if spec.schedule and measured.next_schedule_time is None:
-        return conditions.false(CONDITION, "BadSchedule", _no_time(spec.schedule))
-    return conditions.true(CONDITION, "NothingDue", figures)
+        return conditions.false("UpToDate", "BadSchedule",
+                                f"spec.retrain.schedule {spec.schedule!r} has no next time; it starts nothing")
+    return conditions.true("UpToDate", "NothingDue", figures)
 
 
 def _figures(spec: Retrain, measured: RetrainStatus) -> list[str]:
@@ -212,11 +208,3 @@ def _figures(spec: Retrain, measured: RetrainStatus) -> list[str]:
     if spec.escalation_percent is not None:
         found.append(f"{measured.escalation_percent or 0:g} of {spec.escalation_percent:g} % escalated")
     return found
-
-
-def _no_time(schedule: str) -> str:
-    try:
-        next_time(schedule, datetime(2000, 1, 1))
-    except ValueError as error:
-        return f"{error}; nothing is started by it"
-    return f"spec.retrain.schedule {schedule!r} never comes; nothing is started by it"

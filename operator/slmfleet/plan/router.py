@@ -9,13 +9,14 @@ from typing import Any
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition, Prices
 from slmfleet.api.router import Counted, DiscoveryStatus, RouterStatus, Savings, TierStatus, WeightStatus
-from slmfleet.plan import auto, clusters, gateway
+from slmfleet.plan import auto, classifier, clusters, gateway
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import JobFact, Plan, RouterFacts, RouterObject
 from slmfleet.plan.jobs import discover_job
 from slmfleet.plan.names import object_name
 from slmfleet.plan.pods import Object, store_prefix
 from slmfleet.plan.table import live_weights, route_table, table_digest
+from slmfleet.wire.discovery import Change, ClassifierResult
 from slmfleet.wire.signals import ArmSignals, GatewaySignals, TierSignals
 
 RETRY_SECONDS = 30
@@ -51,8 +52,9 @@ def plan_router(config: Config, me: RouterObject, facts: RouterFacts) -> Plan:
     return Plan(
         apply=(*gateway.objects(config, me, table), *found.objects, *made), delete=found.delete,
         status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
-        conditions=(*stated, *informing),
-        events=tuple(("SpecialistMade", f"{each['metadata']['name']}: its task was found suitable") for each in made),
+        conditions=(*stated, *informing, *_classifier_note(found.status)),
+        events=(*found.events, *(("SpecialistMade", f"{each['metadata']['name']}: its task was found suitable")
+                                 for each in made)),
         resync_seconds=2.0)
 
 
@@ -189,6 +191,7 @@ class _Discovery:
     part: Condition | None
     objects: tuple[Object, ...] = ()
     delete: tuple[tuple[str, str], ...] = ()
+    events: tuple[tuple[str, str], ...] = ()
 
 
 def _discover(config: Config, me: RouterObject, facts: RouterFacts, captured: int) -> _Discovery:
@@ -232,7 +235,8 @@ def _under_way(config: Config, me: RouterObject, facts: RouterFacts) -> _Discove
     if fact is not None and fact.state == "Failed":
         return _failed(me, facts, fact)
     made = discover_job(config, discovery_job_name(me.meta.name, run), (me.meta.name, me.meta.uid), me.spec, run,
-                        store_prefix(me.spec.store.url))
+                        store_prefix(me.spec.store.url),
+                        classifier.path(status.classifier) if status.classifier else None)
     part = _running(run) if status.run == 0 else _discovered(status)
     return _Discovery(status, part, objects=(made,))
 
@@ -253,15 +257,46 @@ def _finished(config: Config, me: RouterObject, facts: RouterFacts, run: int) ->
     result = facts.discovery
     assert result is not None
     found = result.clusters
-    classifier = result.classifier
     status = me.status.discovery.model_copy(update={
         "run": run, "job": None, "time": facts.now, "clusters": len(found.clusters),
         "unassigned_percent": round(100 * found.unassigned / found.records, 1) if found.records else None,
-        "classifier": classifier.digest if classifier else me.status.discovery.classifier,
-        "foreign_rate_percent": round(100 * classifier.foreign_rate, 2) if classifier else None})
+        **_classifier(result.classifier, me.spec.discovery.foreign_call_percent / 100, run)})
     made = tuple(clusters.cluster_object(me, cluster) for cluster in found.clusters
                  if clusters.ours(facts.clusters.get(cluster.name), me.meta.name))
-    return _Discovery(status, _discovered(status), objects=made)
+    events = tuple((f"Task{change.kind}", _changed(change)) for change in found.changes)
+    return _Discovery(status, _discovered(status), objects=made, events=events)
+
+
+def _changed(change: Change) -> str:
+    before, now = ", ".join(change.before), ", ".join(change.now)
+    match change.kind:
+        case "New":
+            return f"task {now} is new"
+        case "Gone":
+            return f"task {before} was not found again"
+    return f"{before} became {now}"
+
+
+def _classifier(found: ClassifierResult | None, tolerated: float, run: int) -> dict[str, Any]:
+    """The new classifier, if it passes its gate; else the one in use stays."""
+    if found is None:
+        return {"classifier_refused": None}
+    refused = classifier.refusal(found, tolerated)
+    if refused is not None:
+        return {"classifier_refused": f"that of run {run}: {refused}"}
+    return {"classifier": found.digest, "classifier_run": run, "classifier_refused": None,
+            "classifier_figures": classifier.figures(found, tolerated),
+            "foreign_rate_percent": round(100 * found.foreign_rate, 2)}
+
+
+def _classifier_note(status: DiscoveryStatus) -> tuple[Condition, ...]:
+    if status.classifier_refused is not None:
+        stays = f"that of run {status.classifier_run} stays" if status.classifier else "calls are known by frame alone"
+        return (conditions.false("ClassifierRenewed", "Refused", f"{status.classifier_refused}; {stays}"),)
+    if status.classifier is None:
+        return ()
+    return (conditions.true("ClassifierRenewed", "Passed",
+                            f"that of run {status.classifier_run} {status.classifier_figures}"),)
 
 
 def volatile(status: dict[str, Any]) -> dict[str, Any]:

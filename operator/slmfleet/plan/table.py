@@ -8,6 +8,7 @@ from typing import Any
 from slmfleet.api.base import OutputFormat
 from slmfleet.api.router import Generalist
 from slmfleet.api.specialist import Revision, SpecialistStatus
+from slmfleet.plan import classifier
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import ClusterObject, RouterFacts, RouterObject, SpecialistObject
 from slmfleet.plan.names import digest
@@ -38,7 +39,7 @@ def _content(config: Config, router: RouterObject, facts: RouterFacts) -> routes
     specialists = [_specialist(name, s, facts.clusters[s.spec.task_cluster]) for name, s in mine.items()]
     bases = sorted({r.base for s in mine.values() for r in (s.status.stable, s.status.candidate) if r})
     pools = [pool for name in bases if (pool := _pool(name, facts)) is not None]
-    classifier = router.status.discovery.classifier
+    used = router.status.discovery.classifier
     capture = spec.capture
     return routes.RouteTable(
         router=f"{config.namespace}/{router.meta.name}",
@@ -47,8 +48,7 @@ def _content(config: Config, router: RouterObject, facts: RouterFacts) -> routes
             api_key_file=API_KEY_FILE if spec.llm.api_key_secret_ref else None,
             prices=routes.Prices(**spec.llm.prices.model_dump())),
         generalist=None if spec.generalist is None else _generalist(spec.generalist),
-        classifier=None if classifier is None else routes.ClassifierRef(
-            digest=classifier, path=f"router/{classifier.removeprefix('sha256:')}/classifier.npz"),
+        classifier=None if used is None else routes.ClassifierRef(digest=used, path=classifier.path(used)),
         capture=routes.Capture(
             enabled=capture.enabled, sample_percent=capture.sample_percent, recipients=list(capture.recipients),
             body_limit_bytes=capture.body_limit_bytes, segment_records=capture.segment_records,

@@ -102,6 +102,15 @@ class ClustersFile(Message):
     changes: list[Change] = Field(default_factory=list, description="Against the run before.")
 
 
+class ClassifierRates(Message):
+    """Another classifier on the same held-out calls."""
+
+    foreign_rate: float
+    missed_rate: float
+    foreign_calls: int
+    members: int
+
+
 class ClassifierResult(Message):
     """The classifier that discovery trained."""
 
@@ -113,6 +122,7 @@ class ClassifierResult(Message):
     missed_rate: float
     foreign_calls: int = Field(0, description="How many foreign calls foreign_rate was measured on.")
     members: int = Field(0, description="How many of the clusters' own calls missed_rate was measured on.")
+    in_use: ClassifierRates | None = Field(None, description="The one that gateways use (`--in-use`), for comparison.")
 
 
 class DiscoveryResult(Message):

@@ -176,3 +176,11 @@ async def test_a_status_that_changed_meanwhile_is_not_overwritten(performer: Per
     server.refused["status"] = Conflict(409, "the object has been modified")
     with pytest.raises(Conflict):
         await performer.perform(mine(), Plan(status={"captured": 1}))
+
+
+async def test_the_events_of_a_plan_are_told_once_its_status_is_written(server: Server, performer: Performer) -> None:
+    plan = Plan(status={"run": 2}, events=(("TaskSplit", "intents became intents, refunds"),))
+    await performer.perform(mine(), plan)
+    assert server.verbs() == ["status", "event"]
+    await performer.perform(mine({**server.status}), plan)
+    assert server.verbs() == []

@@ -112,6 +112,29 @@ def test_a_published_classifier_lies_under_its_digest(run, tmp_path: Path) -> No
     assert sum(x["cluster"] is None for x in lines) == file.unassigned
 
 
+def test_the_classifier_in_use_is_measured_on_the_same_held_out_calls() -> None:
+    log, _ = mixed(80, broad=30)
+    found = stage.discover(log, stage.Settings())
+    assert found.trained is not None and found.trained.in_use is None
+    same = stage.discover(log, stage.Settings(in_use=found.trained.classifier))
+    assert same.trained is not None
+    assert same.trained.in_use == same.trained.measured
+    assert same.trained.measured.members > 0
+
+
+def test_only_what_an_llm_answered_can_teach(run) -> None:
+    _, _, found = run
+    assert all(c.teachable == c.size for c in found.clusters.clusters)
+    rng = random.Random(5)
+    lines = []
+    for number in range(240):
+        label = rng.choice(sorted(HOME))
+        tier = {} if number % 4 else {"tier": "specialist", "specialist": "home", "revision": "r"}
+        lines.append(record(number, [{"role": "user", "content": utterance(HOME, label, rng)}], label, **tier))
+    (home,) = stage.discover(log_of(lines), stage.Settings()).clusters.clusters
+    assert (home.size, home.teachable) == (240, 180)
+
+
 def test_own_prompts_become_fingerprints() -> None:
     rng = random.Random(4)
     lines = []

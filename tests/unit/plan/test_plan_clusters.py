@@ -11,7 +11,7 @@ from plan_builders import base, cluster, conditions, message, router, specialist
 
 from slmfleet.plan.clusters import cluster_object, labels_of, ours, plan_cluster
 from slmfleet.plan.facts import Plan
-from slmfleet.wire.discovery import Example, FoundCluster, Signature
+from slmfleet.wire.discovery import Drift, Example, FoundCluster, Signature, Suitability
 from slmfleet.wire.routes import OutputFormat
 
 
@@ -125,3 +125,48 @@ OWNERS: list[tuple[str, Any, bool]] = [
 @pytest.mark.parametrize("existing, mine", [row[1:] for row in OWNERS], ids=[row[0] for row in OWNERS])
 def test_discovery_changes_only_what_it_made(existing: Any, mine: bool) -> None:
     assert ours(existing, "agents") == mine
+
+
+def moved(distance: float) -> Drift:
+    return Drift(share_before=0.2, share_now=0.31, distance=distance, noise_share=0.12)
+
+
+DRIFTS: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str, str] | None]] = [
+    ("no run before", {}, {}, None),
+    ("the same", {"drift": moved(0.149)}, {}, ("False", "Steady")),
+    ("moved", {"drift": moved(0.15)}, {}, ("True", "InputsMoved")),
+    ("moved, but its Specialist tolerates more", {"drift": moved(0.2)}, {"driftPercent": 21}, ("False", "Steady")),
+    ("moved, and its Specialist tolerates less", {"drift": moved(0.1)}, {"driftPercent": 9}, ("True", "InputsMoved")),
+]
+
+
+@pytest.mark.parametrize("seen, retrain, condition", [row[1:] for row in DRIFTS], ids=[row[0] for row in DRIFTS])
+def test_drift_is_a_condition_with_its_numbers(
+    seen: dict[str, Any], retrain: dict[str, Any], condition: tuple[str, str] | None
+) -> None:
+    plan = planned(found(**seen), specialists={"mine": specialist("mine", retrain=retrain)})
+    assert conditions(plan).get("Drifting") == condition
+    assert conditions(plan)["Ready"][0] == "True"
+    if condition is not None:
+        assert "share 20 % before, 31 % now; 12 % of its calls are unlike any before" in message(plan, "Drifting")
+
+
+def test_a_task_that_the_newest_run_did_not_find_drifts() -> None:
+    plan = planned(None, status={"version": "sha256:old", "run": 2}, run=3)
+    assert conditions(plan)["Drifting"] == ("True", "NotSeen")
+    assert "Drifting" not in conditions(planned(None)), "one declared by hand was never seen"
+
+
+VERDICTS = [("Specialise", "True"), ("Wait", "Unknown"), ("Keep", "False")]
+
+
+@pytest.mark.parametrize("verdict, status", VERDICTS)
+def test_whether_a_specialist_is_worth_it_is_a_condition_with_its_reason(verdict: Any, status: str) -> None:
+    judged = Suitability(verdict=verdict, reason="short answers that agree", narrowness=0.9, format_share=1,
+                         saving_tokens_percent=20)  # fmt: skip
+    plan = planned(found(suitability=judged))
+    assert conditions(plan)["Suitable"] == (status, verdict)
+    assert message(plan, "Suitable") == "short answers that agree"
+    kept = planned(None, status={**plan.status, "run": 3})
+    assert conditions(kept)["Suitable"] == (status, verdict), "it stays until a run judges it again"
+    assert conditions(plan)["Ready"][0] == "True"

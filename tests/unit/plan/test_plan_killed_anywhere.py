@@ -40,7 +40,7 @@ from slmfleet.plan.router import plan_router
 from slmfleet.plan.specialist import plan_specialist
 from slmfleet.wire.discovery import ClustersFile, DiscoveryResult
 from slmfleet.wire.jobs import EvaluationResult
-from slmfleet.wire.signals import CaptureSignals
+from slmfleet.wire.signals import CaptureSignals, SpecialistSignals
 
 FAULTS = ("none", "killed before anything", "killed after applying", "status write refused", "read before last write")
 NEVER: list[tuple[str, bool]] = []
@@ -156,6 +156,55 @@ def test_a_cluster_that_moves_on_meanwhile_makes_no_second_job(
     world = run(disturbed, Moving(PASSED))
     assert world.written[-1].status.stage == "Promoted"
     assert [name.split("-")[0] for name in world.created] == ["curate", "train", "evaluate"]
+
+
+class Again(World):
+    """Promoted once, then trained again for the drift that run 2 found; the second adapter is another one."""
+
+    second_verdict: EvaluationResult = PASSED
+
+    def observed(self, me: SpecialistObject) -> Any:
+        seen = super().observed(me)
+        made, first = names(me), self.written[-1].status.stable is not None
+        newest = cluster(status={"version": "v2", "run": 2, "inputTokensP95": 9, "drift": {
+            "shareBeforePercent": 1, "sharePercent": 2, "distancePercent": 40, "unlikePercent": 5}})  # fmt: skip
+        trained, verdict = seen.training, seen.evaluation
+        if made is not None and me.status.training.discovery_run == 2:
+            trained = trained and TRAINED.model_copy(update={"artifact_digest": SECOND})
+            verdict = verdict and self.second_verdict
+        both = base(status=serving(*(adapter_name("intents", digest[7:19]) for digest in (ARTIFACT, SECOND))))
+        return replace(seen, cluster=newest if first else cluster(), training=trained, evaluation=verdict,
+                       bases={"tiny": both}, now=later(100 * self.ticks))
+
+    def signals(self) -> Any:
+        candidate = self.written[-1].status.candidate
+        revision = (candidate.artifact if candidate else ARTIFACT)[7:19]
+        return tuple(
+            gate.model_copy(update={"specialists": {"intents": SpecialistSignals(
+                arms={revision: next(iter(mine.arms.values()))}, shadow={revision: next(iter(mine.shadow.values()))})}})
+            for gate in super().signals() for mine in gate.specialists.values())
+
+
+SECOND = "sha256:" + "2b" * 32
+RETRAINED = specialist(retrain={"driftPercent": 20, "minimumIntervalSeconds": 10})
+SECONDS = [(PASSED, SECOND, ["Promoted", "Promoted"]), (REFUSED, ARTIFACT, ["Refused", "Promoted"])]
+
+
+@pytest.mark.parametrize("second, stable, history", SECONDS, ids=["passes", "is refused"])
+@settings(max_examples=15)
+@given(disturbed=disturbances)
+def test_training_again_killed_anywhere_comes_to_the_same_end(
+    second: EvaluationResult, stable: str, history: list[str], disturbed: list[tuple[str, bool]]
+) -> None:
+    world = Again(PASSED, written=[RETRAINED])
+    world.second_verdict = second
+    run(disturbed, world)
+    status = world.written[-1].status
+    assert [name.split("-")[0] for name in world.created] == ["curate", "train", "evaluate"] * 2
+    assert status.stable is not None and status.stable.artifact == stable
+    assert (status.stage, status.candidate, [h.outcome for h in status.history]) == ("Promoted", None, history)
+    assert status.history[0].trigger == "Drift: drift of 40 %, from 20"
+    assert status.history[1].trigger is None
 
 
 @settings(max_examples=15)
