@@ -316,11 +316,9 @@ class App:
     def _offer_shadow(
         self, call: Call, route: CompiledRoute, arm: Arm, response: bytes, encoding: bytes | None, *, streamed: bool
     ) -> None:
-        candidate = route.spec.candidate
-        if candidate is None or arm == "candidate" or call.request is None:
-            return
-        if shadow.wanted(route, call.conversation):
-            self.shadows.offer(shadow.Replay(call.table, route, candidate, call.request, response, encoding, streamed))
+        revision = shadow.judged(route, call.conversation, arm)
+        if revision is not None and call.request is not None:
+            self.shadows.offer(shadow.Replay(call.table, route, revision, call.request, response, encoding, streamed))
 
 
 def exchange_body(call: Call, answer: answers.Answer, route: CompiledRoute) -> bytes:

@@ -1,7 +1,9 @@
-"""Shadow: calls that somebody else answered are replayed to a candidate, off the request path, and compared.
+"""Shadow: calls that somebody else answered are replayed to a revision, off the request path, and compared.
 
-So a candidate's quality is known before a user meets it. Bounded: a short queue and two at a time; what does not fit
-is counted as skipped and judges nobody, as does a call whose own answer is not in the declared format.
+So a candidate's quality is known before a user meets it, and a stable revision's goes on to be known where a part of
+the conversations is held back for the LLM. Bounded: a short queue and two at a time; what does not fit is counted as
+skipped and judges nobody. Nor does a call whose own answer is not in the declared format judge a candidate, who would
+be no worse for it; to a stable revision it is a miss, for then the task has outgrown the format that it serves.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from slmfleet.gateway.arms import sampled
+from slmfleet.gateway.arms import LLM, Arm, sampled
 from slmfleet.gateway.attempts import Attempt
 from slmfleet.gateway.bodies import assemble, decode
 from slmfleet.gateway.checks import canonical
@@ -77,22 +79,28 @@ class Shadow:
     async def _replay(self, replay: Replay) -> None:
         counter = self._counter(replay)
         expected = answered_text(replay.response, replay.encoding, replay.streamed)
-        if expected is None or replay.route.check(expected) is not None:
+        if expected is None:
             counter.skipped += 1
+            return
+        if replay.route.check(expected) is not None:
+            outgrown = replay.revision == replay.route.spec.stable
+            counter.disagreed += outgrown
+            counter.skipped += not outgrown
             return
         attempt = await self._specialists.attempt(replay.table, replay.route, replay.revision, replay.request)
         result = compare(attempt, expected, replay.route.spec.output)
         setattr(counter, result, getattr(counter, result) + 1)
 
 
-def wanted(route: CompiledRoute, conversation: str) -> bool:
-    """Whether a conversation is in the candidate's shadow sample."""
+def judged(route: CompiledRoute, conversation: str, arm: Arm) -> Revision | None:
+    """The revision that a call of this conversation is replayed to, if any: a candidate within its sample, else the
+    stable one where the conversation was held back for the LLM."""
     spec = route.spec
-    return (
-        spec.candidate is not None
-        and spec.shadow_percent > 0
-        and sampled(spec.salt + "/shadow/", conversation, spec.shadow_percent)
-    )
+    if spec.candidate is not None:
+        sample = arm != "candidate" and spec.shadow_percent > 0
+        inside = sample and sampled(spec.salt + "/shadow/", conversation, spec.shadow_percent)
+        return spec.candidate if inside else None
+    return spec.stable if arm == LLM and spec.holdback_percent > 0 else None
 
 
 def compare(attempt: Attempt, expected: str, output: OutputFormat) -> str:

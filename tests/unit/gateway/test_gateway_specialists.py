@@ -246,6 +246,31 @@ async def test_an_invalid_llm_answer_judges_no_candidate(rig: Rig) -> None:
     assert rig.triton.heard == []
 
 
+async def held_back(rig: Rig, call: dict[str, Any]) -> dict[str, str]:
+    """Send calls of new conversations until one is held back; its route."""
+    for number in range(100):
+        route = (await rig.post(call, headers=f"x-conversation-id: h{number}\r\n")).route
+        if route["tier"] == "llm":
+            return route
+    raise AssertionError("half of the conversations should be held back")
+
+
+async def test_what_is_held_back_goes_on_to_judge_the_stable_revision(rig: Rig) -> None:
+    await rig.change(holdback_percent=50)
+    for text, name in ((GOOD, "agreed"), ('{"intent":"GetWeather"}', "disagreed")):
+        rig.triton.text = text
+        assert (await held_back(rig, task()))["arm"] == "llm"
+        await until(lambda n=name: getattr(rig.signals.specialists["intents"].shadow.get("rev1"), n, 0))
+
+
+async def test_an_answer_that_outgrew_the_format_is_a_miss_of_the_stable_revision(rig: Rig) -> None:
+    await rig.change(holdback_percent=50)
+    await held_back(rig, task(stream=True))  # the fake LLM streams free text
+    await until(lambda: rig.signals.specialists["intents"].shadow)
+    shadow = rig.signals.specialists["intents"].shadow["rev1"]
+    assert (shadow.disagreed, shadow.skipped) == (1, 0)
+
+
 async def test_a_stop_during_weight_changes_fails_no_call(rig: Rig) -> None:
     async def change() -> None:
         for weight in range(0, 100, 5):
