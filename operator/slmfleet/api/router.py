@@ -104,6 +104,7 @@ class Capture(Model):
 class SpecialistTemplate(Model):
     """What every Specialist that is made by itself is asked for; fields as in a Specialist's spec."""
 
+    model_config = ConfigDict(json_schema_extra=rules(specialist.NEEDS_HOLDBACK))
     base: specialist.Base = Field(default_factory=specialist.Base, description="Which base model.")
     dataset: specialist.Dataset = Field(default_factory=specialist.Dataset, description="What is trained on.")
     training: specialist.Training = Field(default_factory=specialist.Training, description="How it is trained.")

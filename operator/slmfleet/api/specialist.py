@@ -98,8 +98,15 @@ class Retrain(Model):
         le=100,
         description="Conversations of the stable revision with an escalated call, surely (95 %) above this.",
     )
-    escalation_window_seconds: int = Field(
-        3600, ge=10, le=2_592_000, description="Time over which escalations are counted."
+    agreement_percent: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Agreement with the LLM on the conversations that rollout.holdbackPercent keeps with it, surely "
+        "(95 %) below this.",
+    )
+    window_seconds: int = Field(
+        3600, ge=10, le=2_592_000, description="Time over which escalations and agreement are counted."
     )
     on_better_base: bool = Field(
         False, description="Whether a BaseModel that is new and ranks above the one in use is a reason."
@@ -148,6 +155,13 @@ class Rollout(Model):
     promote: Digest | None = Field(None, description="Artifact whose promotion is approved.")
 
 
+NEEDS_HOLDBACK = (
+    "!has(self.retrain) || !has(self.retrain.agreementPercent) || self.rollout.holdbackPercent > 0",
+    "retrain.agreementPercent needs rollout.holdbackPercent above 0: without it nothing is compared",
+    ".retrain",
+)
+
+
 class SpecialistSpec(Model):
     """One task served by one small model."""
 
@@ -158,6 +172,7 @@ class SpecialistSpec(Model):
                 "retrain has no meaning with artifact: that adapter is trained elsewhere",
                 ".retrain",
             ),
+            NEEDS_HOLDBACK,
         ),
     )
     task_cluster: Name = Field(
@@ -289,8 +304,8 @@ class RolloutStatus(Model):
     trial: Trial = Field(default_factory=Trial, description="The test of this step.")
 
 
-class EscalationWindow(Model):
-    """Counts of the stable revision's conversations when the window began; what came since is in no status."""
+class CountWindow(Model):
+    """Counts of the stable revision when a window began; what came since is in no status."""
 
     revision: str = Field(max_length=64, description="Revision counted.")
     since: datetime = Field(description="When the window began.")
@@ -312,7 +327,10 @@ class RetrainStatus(Model):
     drift_run: int | None = Field(None, ge=0, description="Newest discovery run looked at.")
     escalation_percent: float | None = Field(None, description="Conversations with an escalated call, last window.")
     escalation_lower_percent: float | None = Field(None, description="Lower bound (95 %) of it.")
-    window: EscalationWindow | None = Field(None, description="The window under way.")
+    window: CountWindow | None = Field(None, description="The window under way.")
+    agreement_percent: float | None = Field(None, description="Agreement with the LLM, last window.")
+    agreement_upper_percent: float | None = Field(None, description="Upper bound (95 %) of it.")
+    agreement_window: CountWindow | None = Field(None, description="The window of the agreement under way.")
     last_trigger: datetime | None = Field(None, description="When it was last trained again.")
     reason: Text | None = Field(None, description="Why.")
     failures: int = Field(0, ge=0, description="Trainings in a row, before the last, that did not make it.")

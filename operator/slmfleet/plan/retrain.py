@@ -17,7 +17,7 @@ from cronsim import CronSim, CronSimError
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
-from slmfleet.api.specialist import EscalationWindow, Retrain, RetrainStatus, TrainingStatus
+from slmfleet.api.specialist import CountWindow, Retrain, RetrainStatus, TrainingStatus
 from slmfleet.plan import rollout
 from slmfleet.plan.facts import ClusterObject, SpecialistFacts, SpecialistObject
 from slmfleet.plan.interval import bounds
@@ -49,7 +49,7 @@ def measure(spec: Retrain, me: SpecialistObject, facts: SpecialistFacts) -> Retr
     before = me.status.retrain or RetrainStatus()
     return before.model_copy(update={
         **_scheduled(spec, before, facts.now), **_discovered(before, me.status.training, facts.cluster),
-        **_escalated(spec, before, me, facts)})
+        **_escalated(spec, before, me, facts), **_agreed(spec, before, me, facts)})
 
 
 def restart(before: RetrainStatus, spec: Retrain, trigger: str | None, failures: int, now: datetime) -> RetrainStatus:
@@ -96,25 +96,53 @@ def _escalated(
     spec: Retrain, before: RetrainStatus, me: SpecialistObject, facts: SpecialistFacts
 ) -> dict[str, object]:
     """The share of the stable revision's conversations with an escalated call, once a window is over."""
+    step = _step(spec, spec.escalation_percent, before.window, rollout.conversations, me, facts)
+    if step is None:
+        return {}
+    rate, lower = _share(step.bad, step.good + step.bad)
+    return {"window": step.window, "escalation_percent": rate, "escalation_lower_percent": lower}
+
+
+def _agreed(
+    spec: Retrain, before: RetrainStatus, me: SpecialistObject, facts: SpecialistFacts
+) -> dict[str, object]:
+    """How often the stable revision says what the LLM said to conversations held back, once a window is over."""
+    step = _step(spec, spec.agreement_percent, before.agreement_window, rollout.shadowed, me, facts)
+    if step is None:
+        return {}
+    rate, lower = _share(step.bad, step.good + step.bad)
+    return {"agreement_window": step.window, "agreement_percent": None if rate is None else round(100 - rate, 1),
+            "agreement_upper_percent": None if lower is None else round(100 - lower, 1)}
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The window under way, and what the last one counted."""
+
+    window: CountWindow | None
+    good: int = 0
+    bad: int = 0
+
+
+def _step(spec: Retrain, limit: float | None, window: CountWindow | None, counted: rollout.Counted,
+          me: SpecialistObject, facts: SpecialistFacts) -> _Step | None:
+    """A window of counts of the stable revision, begun, ended, or (None) left as it is."""
     stable = me.status.stable
-    if spec.escalation_percent is None or stable is None:
-        return {"window": None, "escalation_percent": None, "escalation_lower_percent": None}
+    if limit is None or stable is None:
+        return _Step(None)
     if not facts.signals:  # just started, or no gateway: what was counted is not known
-        return {}
-    counts = rollout.conversations(facts.signals, me.meta.name, stable.name)
-    fresh = EscalationWindow(revision=stable.name, since=facts.now, counts=rollout.starts(counts)[-200:])
-    window = before.window
+        return None
+    counts = counted(facts.signals, me.meta.name, stable.name)
+    fresh = CountWindow(revision=stable.name, since=facts.now, counts=rollout.starts(counts)[-200:])
     if window is None or window.revision != stable.name:
-        return {"window": fresh, "escalation_percent": None, "escalation_lower_percent": None}
+        return _Step(fresh)
     seconds = (facts.now - window.since).total_seconds()
-    if seconds < spec.escalation_window_seconds:
-        return {}
-    good, bad = _since(window, counts, facts.signals, seconds)
-    rate, lower = _share(bad, good + bad)
-    return {"window": fresh, "escalation_percent": rate, "escalation_lower_percent": lower}
+    if seconds < spec.window_seconds:
+        return None
+    return _Step(fresh, *_since(window, counts, facts.signals, seconds))
 
 
-def _since(window: EscalationWindow, counts: Mapping[str, rollout.Counts], signals: tuple[GatewaySignals, ...],
+def _since(window: CountWindow, counts: Mapping[str, rollout.Counts], signals: tuple[GatewaySignals, ...],
            seconds: float) -> tuple[int, int]:
     """Good and bad ones of the window. A gateway that ran before it and was not seen then is left out."""
     starts = {count.instance: count for count in window.counts}
@@ -152,6 +180,10 @@ def triggers(spec: Retrain, measured: RetrainStatus, now: datetime, better: str 
         share = f"{measured.escalation_percent:g} % of conversations escalated"
         bounds = f"surely {measured.escalation_lower_percent:g}, above {spec.escalation_percent:g}"
         found.append(Trigger("Escalations", f"{share}, {bounds}"))
+    if spec.agreement_percent is not None and (measured.agreement_upper_percent or 100) < spec.agreement_percent:
+        share = f"agrees with the LLM in {measured.agreement_percent:g} % of the calls held back"
+        bounds = f"surely at most {measured.agreement_upper_percent:g}, below {spec.agreement_percent:g}"
+        found.append(Trigger("Agreement", f"{share}, {bounds}"))
     if spec.on_better_base and better is not None:
         found.append(Trigger("BetterBase", better))
     return found
@@ -207,4 +239,6 @@ def _figures(spec: Retrain, measured: RetrainStatus) -> list[str]:
         found.append(f"drift {measured.drift or 0:g} of {spec.drift_percent:g} %")
     if spec.escalation_percent is not None:
         found.append(f"{measured.escalation_percent or 0:g} of {spec.escalation_percent:g} % escalated")
+    if spec.agreement_percent is not None and measured.agreement_percent is not None:
+        found.append(f"agrees with the LLM in {measured.agreement_percent:g} %, from {spec.agreement_percent:g}")
     return found

@@ -7,7 +7,7 @@ shadow needs 50 calls; with maximumFailure 0.1 and no failure a step needs 59 co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +22,10 @@ class Counts:
 
     good: int = 0
     bad: int = 0
+
+
+Counted = Callable[[tuple[GatewaySignals, ...], str, str], Mapping[str, Counts]]
+"""Signals, a Specialist's name and a revision's, to what was counted of it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,17 @@ def conversations(signals: Iterable[GatewaySignals], specialist: str, revision: 
         arm = mine.arms.get(revision) if mine else None
         if arm is not None:
             found[gateway.instance] = Counts(arm.conversations - arm.conversations_failed, arm.conversations_failed)
+    return found
+
+
+def shadowed(signals: Iterable[GatewaySignals], specialist: str, revision: str) -> dict[str, Counts]:
+    """Replays to one revision by gateway process: answered as the LLM did, and otherwise or not at all."""
+    found = {}
+    for gateway in signals:
+        mine = gateway.specialists.get(specialist)
+        shadow = mine.shadow.get(revision) if mine else None
+        if shadow is not None:
+            found[gateway.instance] = Counts(shadow.agreed, shadow.disagreed + shadow.failed)
     return found
 
 

@@ -5,8 +5,6 @@ The arithmetic of a rollout is in `rollout`; this module feeds it with what was 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from slmfleet.api import conditions
 from slmfleet.api.specialist import Revision, RolloutStatus
 from slmfleet.plan import rollout
@@ -47,7 +45,7 @@ def roll_out(work: Work) -> None:
         conditions.unknown("Placed", "Placing", f"waiting for pool {candidate.base}{_pool_trouble(work, candidate)}"))
     seen = rollout.Seen(
         resident=resident, approved=_approved(work, candidate), now=work.facts.now,
-        shadow=_shadow_counts(work, candidate),
+        shadow=rollout.shadowed(work.facts.signals, work.me.meta.name, candidate.name),
         canary=rollout.conversations(work.facts.signals, work.me.meta.name, candidate.name))
     spec, before = work.me.spec.rollout, status.rollout
     after = rollout.advance(spec, before, seen)
@@ -144,13 +142,3 @@ def _pool_trouble(work: Work, revision: Revision) -> str:
 def _approved(work: Work, candidate: Revision) -> bool:
     given = (work.me.spec.artifact or "").rpartition("@")[2]
     return candidate.artifact in (work.me.spec.rollout.promote, given)
-
-
-def _shadow_counts(work: Work, revision: Revision) -> Mapping[str, rollout.Counts]:
-    found = {}
-    for gateway in work.facts.signals:
-        mine = gateway.specialists.get(work.me.meta.name)
-        shadow = mine.shadow.get(revision.name) if mine else None
-        if shadow is not None:
-            found[gateway.instance] = rollout.Counts(shadow.agreed, shadow.disagreed + shadow.failed)
-    return found

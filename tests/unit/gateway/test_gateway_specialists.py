@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from gateway_fakes import SCHEMA, Heard, Rig, chat, task, until, whole

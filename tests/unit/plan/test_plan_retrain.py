@@ -179,7 +179,7 @@ ESCALATIONS: list[tuple[str, tuple[GatewaySignals, ...], float | None, bool]] = 
 def test_escalations_are_counted_over_a_whole_window(
     signals: tuple[GatewaySignals, ...], percent: float | None, starts: bool
 ) -> None:
-    me = served(escalationPercent=20, escalationWindowSeconds=600)
+    me = served(escalationPercent=20, windowSeconds=600)
     me = after(me, planned(me, HOUR, cluster=run(2), signals=(answered(1000, 100),)))
     within = planned(me, HOUR + 599, cluster=run(2), signals=signals)
     assert after(me, within) == me, "nothing is written while the window is under way"
@@ -194,9 +194,41 @@ def test_escalations_are_counted_over_a_whole_window(
 
 
 def test_a_gateway_that_cannot_be_asked_ends_no_window() -> None:
-    me = served(escalationPercent=20, escalationWindowSeconds=600)
+    me = served(escalationPercent=20, windowSeconds=600)
     me = after(me, planned(me, HOUR, cluster=run(2), signals=(answered(1000, 100),)))
     assert after(me, planned(me, HOUR + 900, cluster=run(2), signals=())) == me
+
+
+# --- agreement ---------------------------------------------------------------------------------------------------
+
+def compared(agreed: int, disagreed: int) -> GatewaySignals:
+    return gateway("g", agreed=agreed, disagreed=disagreed, uptime_seconds=9999)
+
+
+AGREEMENT: list[tuple[str, int, int, float | None, bool]] = [
+    # what, agreed and not in the window, agreement in percent, whether it starts
+    ("as it was promoted", 950, 50, 95, False),
+    ("surely below", 700, 300, 70, True),
+    ("below, but it may be chance", 8, 2, 80, False),
+    ("nothing held back yet", 0, 0, None, False),
+]
+
+
+@pytest.mark.parametrize("good, bad, percent, starts", [row[1:] for row in AGREEMENT], ids=[r[0] for r in AGREEMENT])
+def test_agreement_on_what_is_held_back_is_counted_over_a_whole_window(
+    good: int, bad: int, percent: float | None, starts: bool
+) -> None:
+    me = served(agreementPercent=85, windowSeconds=600)
+    before, ended = (compared(400, 100),), (compared(400 + good, 100 + bad),)
+    me = after(me, planned(me, HOUR, cluster=run(2), signals=before))
+    assert after(me, planned(me, HOUR + 599, cluster=run(2), signals=ended)) == me
+    now = after(me, planned(me, HOUR + 600, cluster=run(2), signals=ended))
+    trigger = now.status.training.trigger
+    assert (trigger is not None) is starts
+    if starts:
+        assert trigger is not None and trigger.startswith("Agreement: agrees with the LLM in 70 %")
+        return
+    assert now.status.retrain is not None and now.status.retrain.agreement_percent == percent
 
 
 # --- a better base -----------------------------------------------------------------------------------------------
