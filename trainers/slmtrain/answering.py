@@ -41,7 +41,7 @@ def load_model(model: Path, base: str | None) -> tuple[Any, Any, str]:
     folder, adapter = folders_of(model, base)
     if not adapter:
         whole = AutoModelForCausalLM.from_pretrained(folder)
-        return whole.eval(), AutoTokenizer.from_pretrained(folder), base_digest(folder)
+        return whole.eval().to(device()), AutoTokenizer.from_pretrained(folder), base_digest(folder)
 
     from peft import PeftModel
 
@@ -52,7 +52,13 @@ def load_model(model: Path, base: str | None) -> tuple[Any, Any, str]:
         adapted = PeftModel.from_pretrained(loaded, model)
     except (RuntimeError, ValueError) as error:
         raise Refused("WrongBase", f"{model} does not fit {folder}: {str(error).splitlines()[0]}") from error
-    return adapted.merge_and_unload().eval(), AutoTokenizer.from_pretrained(folder), digest
+    return adapted.merge_and_unload().eval().to(device()), AutoTokenizer.from_pretrained(folder), digest
+
+
+def device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def folders_of(model: Path, base: str | None) -> tuple[Path, bool]:

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,23 @@ from slmtrain.memorised import normal
 TIMEOUT_SECONDS = 120
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is served, and its name there."""
+
+    url: str
+    name: str | None = None
+
+
 class Served:
     """An endpoint, and how a prompt is put to it."""
 
-    def __init__(self, url: str, name: str | None, model: Path, base: str | None) -> None:
-        self.url, self.name = url.rstrip("/"), name
+    def __init__(self, endpoint: Endpoint, model: Path, base: str | None) -> None:
+        self.url, self.name = endpoint.url.rstrip("/"), endpoint.name
         self.triton = self.url.endswith("/generate")
         if not self.url.startswith(("http://", "https://")):
-            raise Refused("BadInput", f"--url {url} must begin with http:// or https://")
-        if not self.triton and not name:
+            raise Refused("BadInput", f"--url {self.url} must begin with http:// or https://")
+        if not self.triton and not self.name:
             raise Refused("BadInput", "--url of OpenAI's API needs --served, the model's name there")
         self._tokenizer = self._load_tokenizer(model, base) if self.triton else None
 
