@@ -54,12 +54,17 @@ class Served:
 
         return AutoTokenizer.from_pretrained(folders_of(model, base)[0])
 
-    def ask(self, messages: Sequence[dict[str, str]], max_tokens: int) -> tuple[str, int]:
+    def ask(
+        self, messages: Sequence[dict[str, str]], max_tokens: int, tools: Sequence[dict[str, Any]] = ()
+    ) -> tuple[str, int]:
         """(answer, tokens as far as the server says, else 0)."""
         if self._tokenizer is not None:
-            prompt = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+            prompt = self._tokenizer.apply_chat_template(
+                list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+            )
             return self.complete(str(prompt), max_tokens)
         body = {"model": self.name, "messages": list(messages), "max_tokens": max_tokens, "temperature": 0}
+        body |= {"tools": list(tools)} if tools else {}
         found = self._post(f"{self.url}/chat/completions", body)
         try:
             message = found["choices"][0]["message"]
@@ -106,7 +111,7 @@ def answer_all(served: Served, examples: Sequence[Example], say: Say) -> Run:
     began = time.monotonic()
     for example in examples:
         start = time.monotonic()
-        text, used = served.ask(example.prompt, max_tokens)
+        text, used = served.ask(example.prompt, max_tokens, example.tools)
         seconds.append(time.monotonic() - start)
         texts.append(text.strip())
         tokens += used

@@ -1,7 +1,8 @@
 """Conversations in, token ids with a loss mask out. The same code for pretraining, training and evaluation.
 
-Covered: TRL's conversational form, text messages (a list of text parts is joined), any chat template that renders the
-conversation without its answer as a prefix of the whole. Not covered: images and audio; templates that rewrite earlier
+Covered: TRL's conversational form, text messages (a list of text parts is joined), tool calls (as text, whatever the
+template knows of them) and tools (by the template, where it does), any chat template that renders the conversation
+without its answer as a prefix of the whole. Not covered: images and audio; templates that rewrite earlier
 turns when one is added (refused, with the example's id).
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 
 from slmtrain.errors import Refused
 from slmtrain.files import text_digest
+from slmtrain.metrics.toolparse import calls_of_json, text_of_calls
 
 IGNORED = -100  # a label that torch's cross entropy leaves out
 
@@ -28,6 +30,7 @@ class Example:
     conversation: str
     messages: tuple[dict[str, str], ...]
     weight: float = 1.0  # of its loss; only distillation sets it
+    tools: tuple[dict[str, Any], ...] = ()  # JSON schemas of what could be called
 
     @property
     def prompt(self) -> list[dict[str, str]]:
@@ -77,7 +80,8 @@ def parse_messages(where: str, value: dict[str, Any]) -> tuple[dict[str, str], .
     for message in messages:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise Refused("BadDataset", f"{where}: every message needs `role` and `content`")
-        parsed.append({"role": message["role"], "content": text_of(where, message.get("content"))})
+        said = [text_of(where, message.get("content")), calls_text(where, message.get("tool_calls"))]
+        parsed.append({"role": message["role"], "content": "\n".join(filter(None, said))})
     if parsed[-1]["role"] != "assistant" or not parsed[-1]["content"]:
         raise Refused("BadDataset", f"{where}: the last message must be the assistant's answer, not empty")
     return tuple(parsed)
@@ -93,19 +97,38 @@ def text_of(where: str, content: Any) -> str:
     raise Refused("BadDataset", f"{where}: `content` must be text; other kinds are not covered")
 
 
+def calls_text(where: str, tool_calls: Any) -> str:
+    """Recorded tool calls as the text that is learned."""
+    if not tool_calls:
+        return ""
+    calls = calls_of_json({"tool_calls": tool_calls})
+    if calls is None:
+        raise Refused("BadDataset", f"{where}: `tool_calls` must be a list of functions with JSON arguments")
+    return text_of_calls(calls)
+
+
+def tools_of(where: str, value: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    tools = value.get("tools") or []
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise Refused("BadDataset", f"{where}: `tools` must be a list of objects")
+    return tuple(tools)
+
+
 def read_examples(path: Path) -> list[Example]:
     """Every example of a dataset's side. Without `conversation`, an example is its own conversation."""
     examples = []
     for where, value in read_lines(path):
         name = str(value.get("id") or len(examples))
-        examples.append(Example(name, str(value.get("conversation") or name), parse_messages(where, value)))
+        conversation, messages = str(value.get("conversation") or name), parse_messages(where, value)
+        examples.append(Example(name, conversation, messages, tools=tools_of(where, value)))
     return examples
 
 
 def encode(tokenizer: Any, example: Example) -> Encoded:
     """Prompt and answer are tokenised apart, because the server tokenises the prompt alone."""
-    prompt = tokenizer.apply_chat_template(example.prompt, tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template(list(example.messages), tokenize=False)
+    tools = {"tools": list(example.tools)} if example.tools else {}
+    prompt = tokenizer.apply_chat_template(example.prompt, tokenize=False, add_generation_prompt=True, **tools)
+    whole = tokenizer.apply_chat_template(list(example.messages), tokenize=False, **tools)
     if not whole.startswith(prompt):
         raise Refused(
             "BadTemplate", f"example {example.id}: this base's chat template rewrites the prompt once it is answered"

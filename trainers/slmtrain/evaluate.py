@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from slmtrain import asking, gate, judge, memorised, metrics
 from slmtrain.answering import SMALL_PARAMETERS, Run, Say, answer_all, exposures, folders_of, load_model
@@ -212,8 +212,15 @@ def result_of(names: Sequence[str], answers: Sequence[Answered], facts: Facts, a
     }
 
 
+class OneLine(argparse.ArgumentParser):
+    """A wrong option is one line on stderr."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="slmtrain.evaluate", description=__doc__.split("\n\n")[0])
+    parser = OneLine(prog="slmtrain.evaluate", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--dataset", type=Path, required=True, help="folder with heldout.jsonl (and train.jsonl, report.json, card.md)")
     add("--model", type=Path, required=True, help="an adapter's or a model's folder")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slmtrain import evaluate, judge, memorised
+from slmtrain import evaluate, judge, memorised, metrics
 from slmtrain.answering import Run, batches_of
 from slmtrain.errors import Refused
 from slmtrain.facts import Gate, Memory, Reports
@@ -66,10 +66,23 @@ def test_every_key_of_the_result_is_documented():
 def test_a_recorded_tool_call_is_read_with_its_tools(tmp_path):
     told = row("", tools=[{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}])
     call = {"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
-    told["messages"][-1] |= {"content": "calling", "tool_calls": [call]}
+    told["messages"][-1] |= {"content": None, "tool_calls": [call]}
     (found,) = question(tmp_path, told)
+    assert found.example.answer == '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    assert found.example.tools == tuple(told["tools"])
+    assert metrics.SCORES["tool_call"](found.example.answer, found.reference) == 1
     assert found.reference.calls == (Call("f", {"a": 1}),)
     assert found.reference.parameters == {"f": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    "broken", [{"tools": {"f": 1}}, {"tools": ["f"]}, {"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]
+)
+def test_broken_tools_are_refused_by_name(tmp_path, broken):
+    told = row(tools=broken.get("tools"))
+    told["messages"][-1] |= {"tool_calls": broken.get("tool_calls")}
+    with pytest.raises(Refused, match=f"`{next(iter(broken))}` must"):
+        question(tmp_path, told)
 
 
 @pytest.mark.parametrize("more", [{"accepted": "B"}, {"accepted": [1]}, {"possible": [1]}, {"possible": [{"f": 1}]}])
