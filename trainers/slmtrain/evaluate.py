@@ -243,6 +243,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--require-reports", action="store_true", help="refuse a dataset without redaction and licence reports")
     add("--url", help="ask this server instead of loading the model: Triton's …/generate, or OpenAI's …/v1")
     add("--served", help="the adapter's or model's name on that server")
+    add("--metrics", help="where that server shows its metrics, for its memory: http://HOST:8002/metrics")
     add("--limit", type=int, help="judge only the first N")
     add("--json", action="store_true", help="print the result")
     return parser.parse_args(arguments)
@@ -297,7 +298,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     given = parse_arguments()
     asked = gate_of(given)
-    endpoint = Endpoint(given.url, given.served) if given.url else None
+    endpoint = Endpoint(given.url, given.served, given.metrics) if given.url else None
     to = sys.stderr if given.json else sys.stdout
     result = evaluate(given.dataset, given.model, given.base, given.metric, asked, given.limit, endpoint, to)
     write_json(given.out, result)

@@ -14,11 +14,16 @@ from slmtrain.heldout import Planted
 
 
 class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.tell(200, self.server.metrics)
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.seen.append((self.path, body, self.headers.get("authorization")))
         status, answer = self.server.answer
-        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.tell(status, answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+
+    def tell(self, status, data):
         self.send_response(status)
         self.send_header("content-length", str(len(data)))
         self.end_headers()
@@ -33,6 +38,7 @@ def server():
     """An endpoint that gives `server.answer` and remembers what it was sent."""
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.daemon_threads, made.seen, made.answer = True, [], (200, {})
+    made.metrics = b"# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes 1.048576e+09\n"
     made.url = f"http://127.0.0.1:{made.server_port}/v1"
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -69,6 +75,13 @@ def test_openais_protocol_is_asked_for_one_greedy_answer(server, monkeypatch):
                     "temperature": 0, "tools": [tool]}  # fmt: skip
 
 
+@pytest.mark.parametrize(("metrics", "mib"), [(None, 1000.0), (b"up 1\n", None)])
+def test_memory_is_what_the_server_says_of_itself(server, metrics, mib):
+    server.metrics = metrics or server.metrics
+    endpoint = asking.Endpoint(server.url, "tickets", server.url)
+    assert asking.Served(endpoint, Path("model"), None).memory_mib() == mib
+
+
 def test_tool_calls_of_a_server_are_read_as_an_answer(server):
     calls = [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
     server.answer = (200, chat(tool_calls=calls))
@@ -77,8 +90,8 @@ def test_tool_calls_of_a_server_are_read_as_an_answer(server):
 
 
 def test_tritons_generate_is_asked_for_the_adapter(server):
-    server.answer = (200, {"text_output": "A"})
-    assert served(server).complete("<user>which?", 7) == ("A", 0)
+    server.answer = (200, {"text_output": "A", "num_output_tokens": 2})
+    assert served(server).complete("<user>which?", 7) == ("A", 2)
     ((_, body, _),) = server.seen
     assert json.loads(body["sampling_parameters"]) == {"max_tokens": 7, "temperature": 0.0, "lora_name": "tickets"}
     assert body["text_input"] == "<user>which?" and body["exclude_input_in_output"]
