@@ -178,6 +178,8 @@ def test_two_adapters_and_the_base_answer_in_one_process_as_peft_does_alone(serv
     metrics = server.get("/metrics", server.metrics)
     assert 'slm_adapter_requests_total{adapter="one"' in metrics
     assert "slm_adapters_loaded 2" in metrics
+    (resident,) = (line for line in metrics.splitlines() if line.startswith("process_resident_memory_bytes"))
+    assert float(resident.split()[-1]) > 50e6
     stats = server.control(op="list")["stats"]
     assert stats["requests"] >= len(calls)
     assert stats["decode_rows"] > stats["decode_steps"], "no step was shared"

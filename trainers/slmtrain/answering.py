@@ -36,23 +36,42 @@ class Run:
 
 def load_model(model: Path, base: str | None) -> tuple[Any, Any, str]:
     """(model, tokenizer, base digest) of an adapter on its base, or of a whole model."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     folder, adapter = folders_of(model, base)
+    digest = base_digest(folder)
+    if adapter:
+        refuse_another_base(model, digest)
+    loaded, tokenizer = read_model(folder)
     if not adapter:
-        whole = AutoModelForCausalLM.from_pretrained(folder)
-        return whole.eval(), AutoTokenizer.from_pretrained(folder), base_digest(folder)
+        return loaded.eval().to(device()), tokenizer, digest
 
     from peft import PeftModel
+    from safetensors import SafetensorError
 
-    digest = base_digest(folder)
-    refuse_another_base(model, digest)
-    loaded = AutoModelForCausalLM.from_pretrained(folder)
     try:
         adapted = PeftModel.from_pretrained(loaded, model)
     except (RuntimeError, ValueError) as error:
         raise Refused("WrongBase", f"{model} does not fit {folder}: {str(error).splitlines()[0]}") from error
-    return adapted.merge_and_unload().eval(), AutoTokenizer.from_pretrained(folder), digest
+    except (SafetensorError, OSError) as error:
+        raise Refused("BadModel", f"cannot load {model}: {str(error).splitlines()[0]}") from error
+    return adapted.merge_and_unload().eval().to(device()), tokenizer, digest
+
+
+def read_model(folder: Path) -> tuple[Any, Any]:
+    """(model, tokenizer) of a folder. Whatever is broken in it is one refusal."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Refused("BadModel", f"cannot load {folder}: {told}") from error
+
+
+def device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def folders_of(model: Path, base: str | None) -> tuple[Path, bool]:

@@ -2,18 +2,21 @@
 
 `--url http://HOST:8000/v2/models/slm/generate` is Triton's generate extension (`--served` is the adapter's name; the
 prompt is rendered here with the base's tokenizer); any other URL is the base of OpenAI's API (`http://HOST/v1`), where
-`--served` is the model. One call at a time: latency is that of a single caller, from outside. The runtime's memory
-cannot be seen from here. `OPENAI_API_KEY`, where set, is sent as the bearer token.
+`--served` is the model. One call at a time: latency is that of a single caller, from outside. Memory is what the server
+says of itself (`--metrics`: `process_resident_memory_bytes`, which our pools and vLLM expose), so without the GPU's.
+`OPENAI_API_KEY`, where set, is sent as the bearer token.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +28,27 @@ from slmtrain.heldout import Planted
 from slmtrain.memorised import normal
 
 TIMEOUT_SECONDS = 120
+_RESIDENT = re.compile(r"^process_resident_memory_bytes(?:\{[^}]*\})? ([0-9.e+]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is served, and its name there."""
+
+    url: str
+    name: str | None = None
+    metrics: str | None = None  # where Prometheus reads the server's
 
 
 class Served:
     """An endpoint, and how a prompt is put to it."""
 
-    def __init__(self, url: str, name: str | None, model: Path, base: str | None) -> None:
-        self.url, self.name = url.rstrip("/"), name
+    def __init__(self, endpoint: Endpoint, model: Path, base: str | None) -> None:
+        self.url, self.name, self.metrics = endpoint.url.rstrip("/"), endpoint.name, endpoint.metrics
         self.triton = self.url.endswith("/generate")
         if not self.url.startswith(("http://", "https://")):
-            raise Refused("BadInput", f"--url {url} must begin with http:// or https://")
-        if not self.triton and not name:
+            raise Refused("BadInput", f"--url {self.url} must begin with http:// or https://")
+        if not self.triton and not self.name:
             raise Refused("BadInput", "--url of OpenAI's API needs --served, the model's name there")
         self._tokenizer = self._load_tokenizer(model, base) if self.triton else None
 
@@ -45,12 +58,17 @@ class Served:
 
         return AutoTokenizer.from_pretrained(folders_of(model, base)[0])
 
-    def ask(self, messages: Sequence[dict[str, str]], max_tokens: int) -> tuple[str, int]:
+    def ask(
+        self, messages: Sequence[dict[str, str]], max_tokens: int, tools: Sequence[dict[str, Any]] = ()
+    ) -> tuple[str, int]:
         """(answer, tokens as far as the server says, else 0)."""
         if self._tokenizer is not None:
-            prompt = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+            prompt = self._tokenizer.apply_chat_template(
+                list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+            )
             return self.complete(str(prompt), max_tokens)
         body = {"model": self.name, "messages": list(messages), "max_tokens": max_tokens, "temperature": 0}
+        body |= {"tools": list(tools)} if tools else {}
         found = self._post(f"{self.url}/chat/completions", body)
         try:
             message = found["choices"][0]["message"]
@@ -72,7 +90,7 @@ class Served:
         found = self._post(self.url, body)
         if not isinstance(found.get("text_output"), str):
             raise Refused("BadAnswer", f"{self.url} answered without text_output")
-        return found["text_output"], 0
+        return found["text_output"], int(found.get("num_output_tokens") or 0)
 
     def _post(self, url: str, body: dict[str, Any]) -> dict[str, Any]:
         headers = {"content-type": "application/json"}
@@ -89,6 +107,18 @@ class Served:
             raise Refused("EndpointFailed", f"cannot ask {url}: {error}", retry=True) from None
         return value if isinstance(value, dict) else {}
 
+    def memory_mib(self) -> float | None:
+        """Resident memory of the server's process; None where it is not asked for or the server does not say."""
+        if self.metrics is None:
+            return None
+        try:
+            with urllib.request.urlopen(self.metrics, timeout=TIMEOUT_SECONDS) as answer:
+                text = answer.read().decode("utf-8", "replace")
+        except (OSError, ValueError) as error:
+            raise Refused("EndpointFailed", f"cannot read --metrics {self.metrics}: {error}", retry=True) from None
+        found = [float(value) for value in _RESIDENT.findall(text)]
+        return round(max(found) / 2**20, 1) if found else None
+
 
 def answer_all(served: Served, examples: Sequence[Example], say: Say) -> Run:
     """Every example, one after the other."""
@@ -97,12 +127,13 @@ def answer_all(served: Served, examples: Sequence[Example], say: Say) -> Run:
     began = time.monotonic()
     for example in examples:
         start = time.monotonic()
-        text, used = served.ask(example.prompt, max_tokens)
+        text, used = served.ask(example.prompt, max_tokens, example.tools)
         seconds.append(time.monotonic() - start)
         texts.append(text.strip())
         tokens += used
         say(len(texts), len(examples), time.monotonic() - began)
-    return Run(tuple(texts), tokens / sum(seconds), percentiles(seconds), None, f"{served.url}, one call at a time")
+    where = f"{served.url}, one call at a time"
+    return Run(tuple(texts), tokens / sum(seconds), percentiles(seconds), served.memory_mib(), where)
 
 
 def exposures(served: Served, planted: Sequence[Planted]) -> list[Exposure]:

@@ -1,9 +1,9 @@
 """Conversations in, token ids with a loss mask out. The same code for pretraining, training and evaluation.
 
-Covered: TRL's conversational form, text messages (a list of text parts is joined), tool calls as text in `<tool_call>`
-tags, any chat template that renders the conversation without its answer as a prefix of the whole. Not covered: images
-and audio; the list of tools (the gateway does not show it to a specialist either: its calls are learned from examples);
-templates that rewrite earlier turns when one is added (refused, with the example's id).
+Covered: TRL's conversational form, text messages (a list of text parts is joined), tool calls as their one strict text,
+any chat template that renders the conversation without its answer as a prefix of the whole. Not covered: images and
+audio; the list of tools in the prompt (the gateway does not show it to a specialist either: its calls are learned from
+examples); templates that rewrite earlier turns when one is added (refused, with the example's id).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from slmtrain.errors import Refused
 from slmtrain.files import text_digest
+from slmtrain.metrics.toolparse import calls_of_json, text_of_calls
 
 SAMPLES = ("samples", "completions")  # a row's several answers to its one prompt
 IGNORED = -100  # a label that torch's cross entropy leaves out
@@ -30,6 +31,7 @@ class Example:
     conversation: str
     messages: tuple[dict[str, str], ...]
     weight: float = 1.0  # of its loss; only distillation sets it
+    tools: tuple[dict[str, Any], ...] = ()  # JSON schemas of what could be called; not in the prompt
 
     @property
     def prompt(self) -> list[dict[str, str]]:
@@ -79,8 +81,10 @@ def parse_messages(where: str, value: dict[str, Any]) -> tuple[dict[str, str], .
     for message in messages:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise Refused("BadDataset", f"{where}: every message needs `role` and `content`")
-        said = [text_of(where, message.get("content")), *calls_of(where, message.get("tool_calls"))]
+        said = [text_of(where, message.get("content")), calls_text(where, message.get("tool_calls"))]
         parsed.append({"role": message["role"], "content": "\n".join(filter(None, said))})
+    if messages[-1].get("tool_calls"):  # an answer is one strict text: nothing stands beside the calls
+        parsed[-1]["content"] = calls_text(where, messages[-1]["tool_calls"])
     if parsed[-1]["role"] != "assistant" or not parsed[-1]["content"]:
         raise Refused("BadDataset", f"{where}: the last message must be the assistant's answer, not empty")
     return tuple(parsed)
@@ -96,28 +100,21 @@ def text_of(where: str, content: Any) -> str:
     raise Refused("BadDataset", f"{where}: `content` must be text; other kinds are not covered")
 
 
-def calls_of(where: str, calls: Any) -> list[str]:
-    """A message's tool calls as text, each as one JSON object in `<tool_call>` tags.
+def calls_text(where: str, tool_calls: Any) -> str:
+    """Recorded tool calls as the text that is learned."""
+    if not tool_calls:
+        return ""
+    calls = calls_of_json({"tool_calls": tool_calls})
+    if calls is None:
+        raise Refused("BadDataset", f"{where}: `tool_calls` must be a list of functions with JSON arguments")
+    return text_of_calls(calls)
 
-    >>> calls_of("", [{"function": {"name": "add", "arguments": '{"a": 1}'}}])
-    ['<tool_call>{"name":"add","arguments":{"a":1}}</tool_call>']
-    """
-    texts = []
-    for call in calls or []:
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise Refused("BadDataset", f"{where}: every tool call needs `function` with `name` and `arguments`")
-        arguments = function.get("arguments") or {}
-        if isinstance(arguments, str):
-            try:
-                arguments = json.loads(arguments)
-            except ValueError:
-                raise Refused("BadDataset", f"{where}: {function['name']}'s `arguments` are not JSON") from None
-        spoken = json.dumps(
-            {"name": function["name"], "arguments": arguments}, ensure_ascii=False, separators=(",", ":")
-        )
-        texts.append(f"<tool_call>{spoken}</tool_call>")
-    return texts
+
+def tools_of(where: str, value: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    tools = value.get("tools") or []
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise Refused("BadDataset", f"{where}: `tools` must be a list of objects")
+    return tuple(tools)
 
 
 def samples_of(where: str, value: dict[str, Any]) -> list[str]:
@@ -133,7 +130,7 @@ def samples_of(where: str, value: dict[str, Any]) -> list[str]:
         inner = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
         said = inner if isinstance(inner, dict) else {"content": inner}
         here = f"{where}: `{key}`"
-        texts.append("\n".join([text_of(here, said.get("content")), *calls_of(here, said.get("tool_calls"))]).strip())
+        texts.append(calls_text(here, said.get("tool_calls")) or text_of(here, said.get("content")).strip())
     return texts
 
 
@@ -156,7 +153,7 @@ def read_examples(path: Path) -> list[Example]:
     for where, value in read_lines(path):
         name = str(value.get("id") or len(examples))
         messages = parse_messages(where, recorded(where, value))
-        examples.append(Example(name, str(value.get("conversation") or name), messages))
+        examples.append(Example(name, str(value.get("conversation") or name), messages, tools=tools_of(where, value)))
     return examples
 
 

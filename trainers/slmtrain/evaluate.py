@@ -22,12 +22,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
-from slmtrain import gate, judge, memorised, metrics
+from slmtrain import asking, gate, judge, memorised, metrics
 from slmtrain.answering import SMALL_PARAMETERS, Run, Say, answer_all, exposures, folders_of, load_model
+from slmtrain.asking import Endpoint
+from slmtrain.data import Example
 from slmtrain.errors import Refused, run_command
-from slmtrain.facts import Exposure, Facts, Gate, Memory
+from slmtrain.facts import Exposure, Facts, Gate, Memory, Reports
 from slmtrain.files import artifact_digest, base_digest, dataset_digest, write_json
 from slmtrain.heldout import Question, Secrets, read_questions, read_reports, read_secrets, unseen
 from slmtrain.judge import Answered
@@ -36,56 +38,68 @@ SCHEMA = "slmtrain/evaluation/v1"
 SHARES = ("floor", "margin", "slice_floor", "valid_floor")
 
 
-def evaluate(given: argparse.Namespace, asked: Gate) -> dict[str, Any]:
-    """The whole recipe; returns what the result file says."""
+def evaluate(
+    dataset: Path,
+    model: Path,
+    base: str | None,
+    metric: str,
+    asked: Gate,
+    limit: int | None,
+    endpoint: Endpoint | None = None,
+    to: TextIO = sys.stdout,
+) -> dict[str, Any]:
+    """The whole recipe; returns what the result file says. `metric`: auto, or names with commas between."""
     began = time.monotonic()
-    everything = read_questions(given.dataset / "heldout.jsonl")
-    path = given.dataset / "train.jsonl"
+    everything = read_questions(dataset / "heldout.jsonl")
+    path = dataset / "train.jsonl"
     trained = read_questions(path) if path.is_file() else []
     kept = unseen(everything, trained)
-    questions, secrets = kept[: given.limit], read_secrets(given.dataset)
-    run, exposed, base_is = answer(given, questions, secrets, asked)
+    questions, secrets = kept[:limit], read_secrets(dataset)
+    examples, say = [question.example for question in questions], progress(to)
+    if endpoint is None:
+        run, exposed, base_is = answer_here(model, base, examples, secrets, asked.confidence, say)
+    else:
+        run, exposed, base_is = answer_there(endpoint, model, base, examples, secrets, say)
     answers = [Answered(question, text) for question, text in zip(questions, run.texts, strict=True)]
-    facts = facts_of(given, answers, everything, trained, secrets, run, exposed, asked)
+    names = metric.split(",")
+    memory = memory_of(answers, trained, secrets, exposed)
+    facts = facts_of(names, answers, [*everything, *trained], read_reports(dataset), memory, run, asked)
     return {
-        **result_of(given.metric, answers, facts, asked),
+        **result_of(names, answers, facts, asked),
         "left_out_seen_in_training": len(everything) - len(kept),
         "latency_seconds": run.latency_seconds,
         "memory_mib": run.memory_mib,
         "measured_on": run.measured_on,
         "tokens_per_second": round(run.tokens_per_second, 1),
         "seconds": round(time.monotonic() - began, 1),
-        "digests": {
-            "dataset": dataset_digest(given.dataset),
-            "model": artifact_digest(given.model),
-            "base": base_is,
-        },
+        "digests": {"dataset": dataset_digest(dataset), "model": artifact_digest(model), "base": base_is},
     }
 
 
-def answer(
-    given: argparse.Namespace, questions: Sequence[Question], secrets: Secrets, asked: Gate
+def answer_here(
+    model: Path, base: str | None, examples: Sequence[Example], secrets: Secrets, confidence: float, say: Say
 ) -> tuple[Run, list[Exposure], str]:
-    """(answers and what they took, exposure of planted secrets, the base's digest)."""
-    examples, say = [question.example for question in questions], progress(sys.stderr if given.json else sys.stdout)
-    if given.url:
-        from slmtrain import asking
-
-        served = asking.Served(given.url, given.served, given.model, given.base)
-        run = asking.answer_all(served, examples, say) if examples else nothing()
-        return run, asking.exposures(served, secrets.planted), base_digest(folders_of(given.model, given.base)[0])
-
+    """(answers and what they took, exposure of planted secrets, the base's digest), of a model in this process."""
     import torch
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    model, tokenizer, base_is = load_model(given.model, given.base)
-    if model.num_parameters() < SMALL_PARAMETERS:
+    loaded, tokenizer, base_is = load_model(model, base)
+    if loaded.num_parameters() < SMALL_PARAMETERS:
         torch.set_num_threads(1)
-    run = answer_all(model, tokenizer, examples, say) if examples else nothing()
-    count = memorised.needed(len(secrets.planted), asked.confidence)
-    return run, exposures(model, tokenizer, secrets.planted, count), base_is
+    run = answer_all(loaded, tokenizer, examples, say) if examples else nothing()
+    count = memorised.needed(len(secrets.planted), confidence)
+    return run, exposures(loaded, tokenizer, secrets.planted, count), base_is
+
+
+def answer_there(
+    endpoint: Endpoint, model: Path, base: str | None, examples: Sequence[Example], secrets: Secrets, say: Say
+) -> tuple[Run, list[Exposure], str]:
+    """The same of a model that a server holds."""
+    served = asking.Served(endpoint, model, base)
+    run = asking.answer_all(served, examples, say) if examples else nothing()
+    return run, asking.exposures(served, secrets.planted), base_digest(folders_of(model, base)[0])
 
 
 def nothing() -> Run:
@@ -107,23 +121,20 @@ def progress(to: TextIO) -> Say:
 
 
 def facts_of(
-    given: argparse.Namespace,
+    names: Sequence[str],
     answers: Sequence[Answered],
-    everything: Sequence[Question],
-    trained: Sequence[Question],
-    secrets: Secrets,
+    recorded: Sequence[Question],
+    reports: Reports,
+    memory: Memory,
     run: Run,
-    exposed: Sequence[Exposure],
     asked: Gate,
 ) -> Facts:
-    """What the checks judge by."""
-    reports = read_reports(given.dataset)
-    memory = memory_of(answers, trained, secrets, exposed)
+    """What the checks judge by. `recorded`: all of the dataset, for the LLM's agreement with itself."""
     if not answers:
         return Facts(reports=reports, memory=memory, measured_on=run.measured_on)
-    judged = [judge.figure(name, answers, asked.confidence) for name in judged_metrics(given.metric, answers)]
+    judged = [judge.figure(name, answers, asked.confidence) for name in judged_metrics(names, answers)]
     first = gate.worst_figure(judged).metric
-    baseline, like = judge.baseline(first, [*everything, *trained], asked.confidence)
+    baseline, like = judge.baseline(first, recorded, asked.confidence)
     return Facts(
         judged=judged,
         valid=judge.valid_figure(first, answers, asked.confidence),
@@ -138,10 +149,10 @@ def facts_of(
     )
 
 
-def judged_metrics(asked: Sequence[str], answers: Sequence[Answered]) -> list[str]:
+def judged_metrics(names: Sequence[str], answers: Sequence[Answered]) -> list[str]:
     """The metrics that must reach the floor: those asked for, or the one that fits the recorded answers."""
-    if tuple(asked) != ("auto",):
-        return list(dict.fromkeys(asked))
+    if list(names) != ["auto"]:
+        return list(dict.fromkeys(names))
     return [metrics.choose([a.question.reference for a in answers])]
 
 
@@ -159,11 +170,11 @@ def memory_of(
     )
 
 
-def result_of(asked_metrics: Sequence[str], answers: Sequence[Answered], facts: Facts, asked: Gate) -> dict[str, Any]:
+def result_of(names: Sequence[str], answers: Sequence[Answered], facts: Facts, asked: Gate) -> dict[str, Any]:
     """The part of the result that follows from answers and facts alone."""
     checks = gate.run(facts, asked)
     first = gate.worst_figure(facts.judged) if facts.judged else None
-    named = first.metric if first else ",".join(asked_metrics)
+    named = first.metric if first else ",".join(names)
     judged = {figure.metric for figure in facts.judged}
     beside = [m for m in metrics.SHOWN.get(named, ()) if m not in judged] if answers else []
     figures = [*facts.judged, *(judge.figure(m, answers, asked.confidence) for m in beside)]
@@ -201,8 +212,15 @@ def result_of(asked_metrics: Sequence[str], answers: Sequence[Answered], facts: 
     }
 
 
+class OneLine(argparse.ArgumentParser):
+    """A wrong option is one line on stderr."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="slmtrain.evaluate", description=__doc__.split("\n\n")[0])
+    parser = OneLine(prog="slmtrain.evaluate", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--dataset", type=Path, required=True, help="folder with heldout.jsonl (and train.jsonl, report.json, card.md)")
     add("--model", type=Path, required=True, help="an adapter's or a model's folder")
@@ -211,7 +229,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add(
         "--metric",
         type=metric_names,
-        default=("auto",),
+        default="auto",
         metavar="NAME,…",
         help=f"auto, or one or more of {', '.join(metrics.METRICS)}; each must reach the floor",
     )
@@ -225,17 +243,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--require-reports", action="store_true", help="refuse a dataset without redaction and licence reports")
     add("--url", help="ask this server instead of loading the model: Triton's …/generate, or OpenAI's …/v1")
     add("--served", help="the adapter's or model's name on that server")
+    add("--metrics", help="where that server shows its metrics, for its memory: http://HOST:8002/metrics")
     add("--limit", type=int, help="judge only the first N")
     add("--json", action="store_true", help="print the result")
     return parser.parse_args(arguments)
 
 
-def metric_names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip().lower() for name in text.split(","))
+def metric_names(text: str) -> str:
+    names = [name.strip().lower() for name in text.split(",")]
     unknown = [name for name in names if name not in metrics.METRICS]
-    if names != ("auto",) and unknown:
+    if names != ["auto"] and unknown:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of auto, {', '.join(metrics.METRICS)}")
-    return names
+    return ",".join(names)
 
 
 def gate_of(given: argparse.Namespace) -> Gate:
@@ -279,7 +298,9 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     given = parse_arguments()
     asked = gate_of(given)
-    result = evaluate(given, asked)
+    endpoint = Endpoint(given.url, given.served, given.metrics) if given.url else None
+    to = sys.stderr if given.json else sys.stdout
+    result = evaluate(given.dataset, given.model, given.base, given.metric, asked, given.limit, endpoint, to)
     write_json(given.out, result)
     print(json.dumps(result, ensure_ascii=False) if given.json else summary(result), flush=True)
 

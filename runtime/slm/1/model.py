@@ -147,6 +147,7 @@ class Metrics:
         self.seconds = family("slm_adapter_request_seconds", "Arrival to last token, by adapter.", kinds.HISTOGRAM)
         self.line = family("slm_waiting_requests", "Requests waiting for a row.", kinds.GAUGE)
         self.loaded = family("slm_adapters_loaded", "Adapters loaded.", kinds.GAUGE)
+        self.resident = family("process_resident_memory_bytes", "Of the engine's process.", kinds.GAUGE)
         self.known = {}
 
     def of(self, family, buckets=None, **labels):
@@ -161,12 +162,19 @@ class Metrics:
         self.of(self.requests, adapter=adapter, reason=reason).increment(1)
         self.of(self.tokens, adapter=adapter).increment(tokens)
         self.of(self.seconds, LATENCY_BUCKETS, adapter=adapter).observe(time.monotonic() - began)
+        self.of(self.resident).set(resident_bytes())
 
     def waiting(self, count):
         self.of(self.line).set(count)
 
     def adapters(self, count):
         self.of(self.loaded).set(count)
+
+
+def resident_bytes():
+    """The second figure of statm is in pages (proc(5))."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def text_of(request, name, default):

@@ -1,6 +1,5 @@
 """The parts of `evaluate` that need no model: what is read, what is counted, what the result says."""
 
-import argparse
 import hashlib
 import hmac
 import json
@@ -9,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from slmtrain import evaluate, judge, memorised
+from slmtrain import evaluate, judge, memorised, metrics
 from slmtrain.answering import Run, batches_of
 from slmtrain.errors import Refused
-from slmtrain.facts import Gate, Reports
+from slmtrain.facts import Gate, Memory, Reports
 from slmtrain.heldout import read_questions, read_reports, read_secrets, unseen
 from slmtrain.judge import Answered
 from slmtrain.metrics.reference import Call
@@ -36,15 +35,16 @@ def row(answer="A", asked="what is it", conversation="c", **more):
 def test_the_result_is_the_golden_one(case):
     folder = GOLDEN / case
     answers = [json.loads(line) for line in (folder / "answers.jsonl").read_text("utf-8").splitlines()]
-    given = evaluate.parse_arguments(["--dataset", str(folder), "--model", "m", "--out", "o"])
-    asked = evaluate.gate_of(given)
+    asked = evaluate.gate_of(evaluate.parse_arguments(["--dataset", "d", "--model", "m", "--out", "o"]))
     everything, trained = (read_questions(folder / f"{side}.jsonl") for side in ("heldout", "train"))
     questions = unseen(everything, trained)
     by_id = {a["id"]: a["text"] for a in answers}
     answered = [Answered(q, by_id[q.example.id]) for q in questions]
     run = Run(tuple(a.text for a in answered), 1000.0, {"p50": 0.01, "p95": 0.02}, 512.0, "the golden file's machine")
-    facts = evaluate.facts_of(given, answered, everything, trained, read_secrets(folder), run, [], asked)
-    text = json.dumps(evaluate.result_of(given.metric, answered, facts, asked), ensure_ascii=False, indent=1) + "\n"
+    memory = evaluate.memory_of(answered, trained, read_secrets(folder), [])
+    recorded, reports = [*everything, *trained], read_reports(folder)
+    facts = evaluate.facts_of(["auto"], answered, recorded, reports, memory, run, asked)
+    text = json.dumps(evaluate.result_of(["auto"], answered, facts, asked), ensure_ascii=False, indent=1) + "\n"
     file = folder / "evaluation.json"
     if os.environ.get("SLMFLEET_GOLDEN") == "write":
         file.write_text(text, encoding="utf-8")
@@ -66,10 +66,23 @@ def test_every_key_of_the_result_is_documented():
 def test_a_recorded_tool_call_is_read_with_its_tools(tmp_path):
     told = row("", tools=[{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}])
     call = {"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
-    told["messages"][-1] |= {"content": "calling", "tool_calls": [call]}
+    told["messages"][-1] |= {"content": None, "tool_calls": [call]}
     (found,) = question(tmp_path, told)
+    assert found.example.answer == '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    assert found.example.tools == tuple(told["tools"])
+    assert metrics.SCORES["tool_call"](found.example.answer, found.reference) == 1
     assert found.reference.calls == (Call("f", {"a": 1}),)
     assert found.reference.parameters == {"f": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    "broken", [{"tools": {"f": 1}}, {"tools": ["f"]}, {"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]
+)
+def test_broken_tools_are_refused_by_name(tmp_path, broken):
+    told = row(tools=broken.get("tools"))
+    told["messages"][-1] |= {"tool_calls": broken.get("tool_calls")}
+    with pytest.raises(Refused, match=f"`{next(iter(broken))}` must"):
+        question(tmp_path, told)
 
 
 @pytest.mark.parametrize("more", [{"accepted": "B"}, {"accepted": [1]}, {"possible": [1]}, {"possible": [{"f": 1}]}])
@@ -216,20 +229,19 @@ def test_an_unknown_metric_is_refused_by_name(capsys):
 def test_metrics_are_read_in_any_case_and_the_worst_is_the_result(tmp_path):
     rows = [row("AB"[n > 7], f"q{n}", str(n)) for n in range(10)]
     answers = [Answered(q, "A") for q in question(tmp_path, *rows)]
-    given = evaluate.parse_arguments(["--dataset", str(tmp_path), "--model", "m", "--out", "o", "--metric",
-                                      "Label,Macro_F1"])  # fmt: skip
-    assert evaluate.judged_metrics(given.metric, answers) == ["label", "macro_f1"]
+    given = evaluate.parse_arguments(["--dataset", "d", "--model", "m", "--out", "o", "--metric", "Label, Macro_F1"])
+    names = given.metric.split(",")
+    assert evaluate.judged_metrics(names, answers) == ["label", "macro_f1"]
     run = Run((), 0.0, {"p50": 0.1, "p95": 0.1}, None, "here")
-    facts = evaluate.facts_of(given, answers, [], [], read_secrets(tmp_path), run, [], Gate())
-    result = evaluate.result_of(given.metric, answers, facts, Gate())
+    result = evaluate.result_of(names, answers, evaluate.facts_of(names, answers, [], Reports(), Memory(), run, Gate()),
+                                Gate())  # fmt: skip
     assert (result["metric"], result["verdict"]) == ("macro_f1", "refused")
     assert [(m["name"], m["judged"]) for m in result["metrics"]][:2] == [("macro_f1", True), ("label", True)]
 
 
-def test_nothing_left_to_judge_is_a_refusal_with_a_result(tmp_path):
-    given = argparse.Namespace(dataset=tmp_path, metric=("auto",))
+def test_nothing_left_to_judge_is_a_refusal_with_a_result():
     run = Run((), 0.0, {}, None, "nothing")
-    facts = evaluate.facts_of(given, [], [], [], read_secrets(tmp_path), run, [], Gate())
-    result = evaluate.result_of(("auto",), [], facts, Gate())
+    result = evaluate.result_of(["auto"], [], evaluate.facts_of(["auto"], [], [], Reports(), Memory(), run, Gate()),
+                                Gate())  # fmt: skip
     assert (result["verdict"], result["n"]) == ("refused", 0)
     assert result["reasons"] == ["no held-out example was left to judge"]
