@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("slmfleet.cli.trainers:train", "Fine-tune a base on a dataset with Ray (S5)."),
     "evaluate": ("slmfleet.cli.trainers:evaluate", "Judge a model on held-out examples."),
     "verdict": ("slmfleet.cli.verdict:verdict", "Sequential test of a candidate against a baseline."),
+    "simulate": ("slmfleet.cli.simulate:simulate", "Replay a trace of calls on a simulated fleet."),
     "gateway": ("slmfleet.cli.gateway:gateway", "Serve the OpenAI API in front of an LLM and its specialists."),
     "explain-route": ("slmfleet.cli.explain:explain_route", "Say where a call would go, and why."),
     "keys": ("slmfleet.cli.keys:app", "Make a key pair for the log of calls; rewrap an old log for another."),

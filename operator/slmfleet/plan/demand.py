@@ -41,5 +41,12 @@ class PoolLoad:
         return sum(load for at, load, _ in self.steps if timedelta(0) <= end - at < window) / MEAN_SECONDS
 
     def _peak(self) -> float:
-        """Largest mean over a mean's window within the scale-down window."""
-        return max((self._mean(end) for end, _, _ in self.steps), default=0.0)
+        """Largest mean over a mean's window within the scale-down window. Steps are in order of time."""
+        window, best = timedelta(seconds=MEAN_SECONDS), 0.0
+        recent: deque[tuple[datetime, float]] = deque()
+        for at, load, _ in self.steps:
+            recent.append((at, load))
+            while at - recent[0][0] >= window:
+                recent.popleft()
+            best = max(best, sum(load for _, load in recent))
+        return best / MEAN_SECONDS
