@@ -146,6 +146,9 @@ class Gateway(Model):
     resources: Resources = Field(
         default_factory=lambda: Resources(cpu="500m", memory="512Mi"), description="Of one pod."
     )
+    hedge_percent: float = Field(
+        5, ge=0, le=10, description="Share of specialists' calls that may be sent to a second server when late."
+    )
     access_log_percent: float = Field(0, ge=0, le=100, description="Share of calls with a line in the pod's log.")
     otlp_endpoint: str | None = Field(
         None,

@@ -128,13 +128,17 @@ class Metrics(Collector):
         seconds = CounterMetricFamily(f"{PREFIX}_pool_in_flight_seconds", "Their integral.", labels=["pool"])
         arrivals = CounterMetricFamily(f"{PREFIX}_pool_arrivals", "Calls that wanted a pool.", labels=["pool"])
         spilled = CounterMetricFamily(f"{PREFIX}_pool_spilled", "Of them, passed on untried.", labels=["pool"])
+        hedges = CounterMetricFamily(f"{PREFIX}_pool_hedges", "Second requests for a late answer.", labels=["pool"])
+        won = CounterMetricFamily(f"{PREFIX}_pool_hedges_won", "Of them, those that answered first.", labels=["pool"])
         now = self._counters.clock()
         for name, pool in self._counters.pools.items():
             in_flight.add_metric([name], pool.in_flight)
             seconds.add_metric([name], pool.in_flight_seconds(now))
             arrivals.add_metric([name], pool.arrivals)
             spilled.add_metric([name], pool.spilled)
-        return [in_flight, seconds, arrivals, spilled]
+            hedges.add_metric([name], pool.hedges)
+            won.add_metric([name], pool.hedges_won)
+        return [in_flight, seconds, arrivals, spilled, hedges, won]
 
     def _limited(self) -> Iterable[Metric]:
         limited = CounterMetricFamily(f"{PREFIX}_rate_limited", "Calls over their key's limit.", labels=["limit"])

@@ -125,6 +125,8 @@ class App:
                 call.table, route, revision, request, call.trace_headers(), deadline=call.deadline, waits=True
             )
             self._count_attempt(call, route, revision, attempt)
+            if attempt.hedge:
+                call.note.append(f"hedge={attempt.hedge}")
             if attempt.result == "served" and attempt.answer is not None:
                 self._answer(exchange, call, route, revision, attempt.answer, attempt.latency_seconds)
                 self._offer_shadow(call, route, arm, exchange_body(call, attempt.answer, route), None, streamed=False)

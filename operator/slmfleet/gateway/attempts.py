@@ -7,12 +7,16 @@ from typing import Literal
 
 from slmfleet.gateway.answers import Answer
 
+Hedge = Literal["", "won", "lost"]
 Result = Literal["served", "spilled", "error", "timeout", "invalid", "low_confidence"]
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How a try went. `reason` says why it did not serve; `answer` is there whenever the specialist said anything."""
+    """How a try went. `reason` says why it did not serve; `answer` is there whenever the specialist said anything.
+
+    `hedge`: whether a second request was sent, and what became of it.
+    """
 
     result: Result
     reason: str = ""
@@ -20,3 +24,4 @@ class Attempt:
     latency_seconds: float = 0.0
     response: bytes | None = None
     server_erred: bool = False
+    hedge: Hedge = ""

@@ -18,6 +18,7 @@ DECAY_SECONDS = 10.0
 EJECT_SECONDS = 0.5
 EJECT_SECONDS_MAX = 15.0
 ERRORS_IN_A_ROW = 5
+STEP = 1.1
 
 
 @dataclass(slots=True, eq=False)
@@ -27,21 +28,32 @@ class Server:
     origin: Origin
     in_flight: int = 0
     latency: float = 0.0
+    typical: float = 0.0
     observed_at: float = 0.0
     failures: int = 0
     errors: int = 0
     ejected_until: float = 0.0
 
     def observe(self, seconds: float, now: float) -> None:
-        """Peak EWMA: up at once, down slowly (Finagle's)."""
+        """Peak EWMA: up at once, down slowly (Finagle's). `typical` goes towards the median, step by step."""
         weight = 0.0 if seconds > self.latency else exp(-(now - self.observed_at) / DECAY_SECONDS)
         self.latency = self.latency * weight + seconds * (1 - weight)
         self.observed_at = now
         self.failures = self.errors = 0
+        self.typical = (self.typical * STEP if seconds > self.typical else self.typical / STEP) or seconds
 
     def expected_seconds(self, now: float) -> float:
         """What a call is likely to take; it fades, so that a slow moment is not held against it for ever."""
         return self.latency * exp(-(now - self.observed_at) / DECAY_SECONDS)
+
+    def usual_seconds(self, now: float) -> float:
+        """What most calls take; it fades, too."""
+        return self.typical * exp(-(now - self.observed_at) / DECAY_SECONDS)
+
+    def outlasted(self, seconds: float, now: float) -> None:
+        """A call was given up after so long: another server was faster. It says nothing of failures."""
+        if seconds > self.expected_seconds(now):
+            self.latency, self.observed_at = seconds, now
 
     def failed(self, now: float) -> None:
         """It did not answer: leave it alone, longer with every failure in a row.
@@ -90,3 +102,20 @@ def pick(
             healthy = pair
     server = min(healthy, key=lambda server: (server.in_flight, server.latency))
     return server if server.in_flight < max_in_flight else "full"
+
+
+def faster_than(
+    first: Server, waited_seconds: float, placements: list[Placement], adapter: str, max_in_flight: int, now: float
+) -> Server | None:
+    """Another server with a free slot that mostly answers sooner than one that has already taken so long."""
+    expected = max(first.usual_seconds(now), waited_seconds)
+    others = [
+        place.server
+        for place in placements
+        if place.server is not first
+        and adapter in place.adapters
+        and place.server.ejected_until <= now
+        and place.server.in_flight < max_in_flight
+        and place.server.usual_seconds(now) < expected
+    ]
+    return min(others, key=lambda server: (server.in_flight, server.usual_seconds(now)), default=None)

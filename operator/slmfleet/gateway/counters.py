@@ -82,11 +82,13 @@ class TierCounter:
 class PoolCounter:
     """Demand for one pool, with the exact integral of its in-flight calls."""
 
-    __slots__ = ("_integral", "_since", "arrivals", "in_flight", "spilled")
+    __slots__ = ("_integral", "_since", "arrivals", "hedges", "hedges_won", "in_flight", "spilled")
 
     def __init__(self) -> None:
         self.arrivals = 0
         self.spilled = 0
+        self.hedges = 0
+        self.hedges_won = 0
         self.in_flight = 0
         self._integral = 0.0
         self._since = 0.0
@@ -251,6 +253,8 @@ def _pool(counter: PoolCounter, now: float) -> PoolSignals:
         in_flight_seconds=counter.in_flight_seconds(now),
         arrivals=counter.arrivals,
         spilled=counter.spilled,
+        hedges=counter.hedges,
+        hedges_won=counter.hedges_won,
     )
 
 

@@ -15,6 +15,7 @@ import orjson
 
 from slmfleet.gateway import generalist
 from slmfleet.gateway.arms import LLM, choose
+from slmfleet.gateway.balance import Placement
 from slmfleet.gateway.call import APIS, Call, Calls
 from slmfleet.gateway.decide import Chosen, decide
 from slmfleet.gateway.exchange import Request
@@ -89,6 +90,8 @@ def explain(
     elif not _resident(table, revision):
         tier = _next(table, call)
         why = f"{why}; no server of pool {revision.pool} holds {revision.adapter} now, so it is passed on"
+    elif table.spec.hedge_percent and len(_resident(table, revision)) > 1:
+        why = f"{why}; if its answer is among the latest {table.spec.hedge_percent:g} %, a second server is asked, too"
     return replace(
         _explanation(chosen, tier, request, fingerprint, said, why=why),
         specialist=chosen.route.spec.name,
@@ -137,8 +140,8 @@ def _reason(table: Table, chosen: Chosen, said: Decision | None) -> str:
     return _WHY[chosen.rule].format(detail=chosen.detail, score=chosen.score or 0.0, classifier=classifier)
 
 
-def _resident(table: Table, revision: Revision) -> bool:
-    return any(revision.adapter in placement.adapters for placement in table.pools[revision.pool].placements)
+def _resident(table: Table, revision: Revision) -> list[Placement]:
+    return [place for place in table.pools[revision.pool].placements if revision.adapter in place.adapters]
 
 
 def _next(table: Table, call: Call) -> str:

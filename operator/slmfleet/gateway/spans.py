@@ -14,7 +14,7 @@ from slmfleet.gateway.seen import Seen, Try
 
 SERVER, CLIENT = 2, 3
 ERROR = 2
-_FACTS = ("rule", "detail", "specialist", "revision", "arm", "spilled", "escalated")
+_FACTS = ("rule", "detail", "specialist", "revision", "arm", "spilled", "hedge", "escalated")
 
 Json = dict[str, Any]
 

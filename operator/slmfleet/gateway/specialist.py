@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal
 
-import orjson
-
-from slmfleet.gateway.answers import Answer
+from slmfleet.gateway import hedge
 from slmfleet.gateway.attempts import Attempt
-from slmfleet.gateway.balance import Server, pick, share_of
+from slmfleet.gateway.balance import Server, faster_than, pick, share_of
 from slmfleet.gateway.counters import Counters, PoolCounter
 from slmfleet.gateway.deadline import of_a_try
-from slmfleet.gateway.headers import Header, block
+from slmfleet.gateway.generate import Question, judge, payload
+from slmfleet.gateway.headers import Header
 from slmfleet.gateway.relay import Collect
 from slmfleet.gateway.render import plain_messages
 from slmfleet.gateway.samples import majority
@@ -28,7 +27,6 @@ from slmfleet.wire.routes import Revision
 
 CONNECT_SECONDS = 1.0
 ANSWER_BYTES = 4 << 20
-SAMPLE_TEMPERATURE = 0.7
 
 
 class Specialists:
@@ -48,6 +46,7 @@ class Specialists:
         self._clock = clock
         self._rng = rng
         self._slots: dict[str, Slots] = {}
+        self._hedges = hedge.Hedges()
 
     async def attempt(
         self,
@@ -63,7 +62,7 @@ class Specialists:
         """One try, within the route's timeout and half of what is left of the caller's patience.
 
         `headers`: what the server gets beside its own. `deadline`: when the caller gives up, on this object's clock.
-        `waits`: for a slot, where the pool has a queue.
+        `waits`: somebody waits for the answer, so it may wait for a slot where the pool has a queue, and be hedged.
         """
         pool = table.pools[revision.pool]
         counter = self._counters.pool(revision.pool)
@@ -79,13 +78,15 @@ class Specialists:
         except Exception as error:  # a template may raise for messages it does not like
             return Attempt("error", f"chat template: {type(error).__name__}")
         seconds = of_a_try(route.spec.timeout_seconds, deadline, self._clock())
+        question = Question(pool, route, revision, request, prompt, headers)
         slots.take(name)
         try:
-            samples = [
-                _payload(server, pool, route, _sampling(route, revision, request, seed), prompt, headers)
-                for seed in range(route.spec.samples)
-            ]
-            attempt = await self._ask_all(server, counter, samples, route, seconds)
+            if route.spec.samples > 1:
+                attempt = await self._ask_several(question, server, counter, seconds)
+            elif waits and table.spec.hedge_percent and len(pool.placements) > 1:
+                attempt = await self._ask_hedged(question, server, counter, seconds, table.spec.hedge_percent)
+            else:
+                attempt = await self._ask(question, server, counter, seconds)
         finally:
             slots.give_back(name)
         if attempt.result == "spilled":
@@ -117,27 +118,81 @@ class Specialists:
                 return "share" if found == "share" else "full"
             waited = True
 
-    async def _ask_all(
-        self, server: Server, counter: PoolCounter, samples: list[bytes], route: CompiledRoute, limit: float
+    async def _ask_several(
+        self, question: Question, server: Server, counter: PoolCounter, limit: float
     ) -> Attempt:
-        """Mostly one sample. Several are asked at once and vote; each counts as a call in flight."""
-        if len(samples) == 1:
-            return await self._ask(server, counter, samples[0], route, limit)
+        """Samples that are asked at once and vote; each counts as a call in flight."""
+        spec = question.route.spec
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(self._ask(server, counter, sample, route, limit)) for sample in samples]
-        return majority([task.result() for task in asked], route.spec.output)
+            asked = [
+                group.create_task(self._ask(question, server, counter, limit, seed)) for seed in range(spec.samples)
+            ]
+        return majority([task.result() for task in asked], spec.output)
+
+    async def _ask_hedged(
+        self, question: Question, server: Server, counter: PoolCounter, limit: float, percent: float
+    ) -> Attempt:
+        """One answer; another server is asked, too, where this one is late and that is likely to pay."""
+        adapter, begun = question.revision.adapter, self._clock()
+        delay = self._hedges.delay(adapter, percent)
+        first = self._ask(question, server, counter, limit)
+        if delay is None or delay >= limit:
+            attempt = await first
+        else:
+            race = hedge.Race(lambda: self._second(question, server, counter, begun, limit), self._clock)
+            attempt = await race.run(first, delay)
+        if attempt.answer is not None or attempt.result == "timeout":
+            self._hedges.took(adapter, attempt.latency_seconds)
+        if attempt.hedge == "won":
+            server.outlasted(attempt.latency_seconds, self._clock())
+            counter.hedges_won += 1
+        return attempt
+
+    def _second(
+        self, question: Question, first: Server, counter: PoolCounter, begun: float, limit: float
+    ) -> Coroutine[Any, Any, Attempt] | None:
+        """What asks another server, where one is free and likely to be faster, and both budgets allow it."""
+        pool, name, now = question.pool, question.route.spec.name, self._clock()
+        most = share_of(pool.spec.max_in_flight, self._processes)
+        other = faster_than(first, now - begun, pool.placements, question.revision.adapter, most, now)
+        slots, left = self._slots[pool.spec.name], limit - (now - begun)
+        if other is None or slots.waiting or not slots.admits(name, most * len(pool.placements), now) or left <= 0:
+            return None
+        if not self._hedges.spend() or not self._client.budget.spend():
+            return None
+        counter.hedges += 1
+        return self._ask_again(question, other, counter, left, slots)
+
+    async def _ask_again(
+        self, question: Question, server: Server, counter: PoolCounter, limit: float, slots: Slots
+    ) -> Attempt:
+        name = question.route.spec.name
+        slots.take(name)
+        try:
+            return await self._ask(question, server, counter, limit, again=True)
+        finally:
+            slots.give_back(name)
 
     async def _ask(
-        self, server: Server, counter: PoolCounter, payload: bytes, route: CompiledRoute, limit: float
+        self,
+        question: Question,
+        server: Server,
+        counter: PoolCounter,
+        limit: float,
+        seed: int = 0,
+        *,
+        again: bool = False,
     ) -> Attempt:
         begun = self._clock()
         answer = Collect(ANSWER_BYTES)
+        timeouts = Timeouts(min(CONNECT_SECONDS, limit), limit, limit)
         counter.change(+1, begun)
         server.in_flight += 1
         try:
-            await self._client.send(server.origin, payload, answer, Timeouts(min(CONNECT_SECONDS, limit), limit, limit))
+            await self._client.send(server.origin, payload(question, server, seed), answer, timeouts, again=again)
         except UpstreamError as error:
-            hurried = limit < min(CONNECT_SECONDS, route.spec.timeout_seconds)  # too short to blame the server
+            # too short to blame the server
+            hurried = limit < min(CONNECT_SECONDS, question.route.spec.timeout_seconds)
             if error.stage != "busy" and not hurried:
                 server.failed(self._clock())
             return Attempt("timeout" if error.stage == "timeout" else "error", error.stage, None, self._clock() - begun)
@@ -145,114 +200,9 @@ class Specialists:
             server.in_flight -= 1
             counter.change(-1, self._clock())
         now = self._clock()
-        attempt = judge(answer, route, now - begun)
+        attempt = judge(answer, question.route, now - begun)
         if attempt.server_erred:
             server.erred(now)
         if attempt.answer is not None:
             server.observe(now - begun, now)
         return attempt
-
-
-def judge(collected: Collect, route: CompiledRoute, seconds: float) -> Attempt:
-    """What a Triton answer is worth."""
-    body = collected.body()
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return Attempt("error", f"status {collected.status}, not JSON", None, seconds, server_erred=True)
-    if collected.status != 200 or not isinstance(content, dict) or "error" in content:
-        reason = str(content.get("error", "")) if isinstance(content, dict) else ""
-        if reason.startswith("AdapterNotLoaded"):
-            return Attempt("spilled", "cold", None, seconds)
-        erred = collected.status >= 500 or collected.status == 429
-        return Attempt("error", f"status {collected.status}", None, seconds, body, server_erred=erred)
-    answer = _answer(content, route)
-    if answer is None:
-        return Attempt("error", "no text_output", None, seconds, body)
-    problem = route.check(answer.text)
-    if problem is None and answer.finish_reason == "length" and route.spec.output.type != "text":
-        problem = "cut at max_tokens"
-    if problem is not None:
-        return Attempt("invalid", problem, answer, seconds)
-    if _unsure(content, route, answer):
-        return Attempt("low_confidence", "mean log-probability", answer, seconds)
-    return Attempt("served", "", answer, seconds)
-
-
-def token_limit(route: CompiledRoute, request: dict[str, Any]) -> int:
-    """The caller's own limit, at most the route's."""
-    wanted = request.get("max_completion_tokens") or request.get("max_tokens")
-    return min(wanted, route.spec.max_tokens) if isinstance(wanted, int) and wanted > 0 else route.spec.max_tokens
-
-
-def _sampling(route: CompiledRoute, revision: Revision, request: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The most likely answer; of several samples, different ones that are the same every time."""
-    sampling: dict[str, Any] = {
-        "lora_name": revision.adapter,
-        "max_tokens": token_limit(route, request),
-        "temperature": 0,
-    }
-    if route.spec.samples > 1:
-        sampling |= {"temperature": SAMPLE_TEMPERATURE, "seed": seed}
-    if request.get("stop"):
-        sampling["stop"] = request["stop"]
-    return sampling
-
-
-def _payload(
-    server: Server,
-    pool: CompiledPool,
-    route: CompiledRoute,
-    sampling: dict[str, Any],
-    prompt: str,
-    headers: Sequence[Header],
-) -> bytes:
-    content = {
-        "text_input": prompt,
-        "stream": False,
-        "exclude_input_in_output": True,
-        "return_num_input_tokens": True,
-        "return_num_output_tokens": True,
-        "return_finish_reason": True,
-        "sampling_parameters": orjson.dumps(sampling).decode(),
-    }
-    if route.spec.min_logprob is not None:
-        content["return_cumulative_logprob"] = True
-    body = orjson.dumps(content)
-    head = (
-        f"POST /v2/models/{pool.spec.model}/generate HTTP/1.1\r\nhost: {server.origin.host_header.decode()}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
-    )
-    return head.encode() + block(headers) + b"\r\n" + body
-
-
-def _answer(content: dict[str, Any], route: CompiledRoute) -> Answer | None:
-    text, reason = _first(content.get("text_output")), _first(content.get("finish_reason"))
-    if not isinstance(text, str):
-        return None
-    return Answer(
-        text if route.spec.output.type == "text" else text.strip(),
-        reason if reason in ("stop", "length") else "stop",
-        _count(content.get("num_input_tokens")),
-        _count(content.get("num_output_tokens")),
-    )
-
-
-def _unsure(content: dict[str, Any], route: CompiledRoute, answer: Answer) -> bool:
-    """Our runtime gives the mean; vLLM's backend the sum, over the answer's tokens."""
-    floor = route.spec.min_logprob
-    mean, total = _first(content.get("mean_logprob")), _first(content.get("cumulative_logprob"))
-    if floor is None:
-        return False
-    if isinstance(mean, int | float):
-        return mean < floor
-    return isinstance(total, int | float) and total / max(answer.output_tokens, 1) < floor
-
-
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, list) and value else value
-
-
-def _count(value: Any) -> int:
-    first = _first(value)
-    return first if isinstance(first, int) else 0

@@ -63,13 +63,22 @@ class Client:
         self._open: dict[Origin, int] = {}
 
     async def send(
-        self, origin: Origin, payload: bytes, sink: Sink, timeouts: Timeouts, *, no_body: bool = False
+        self,
+        origin: Origin,
+        payload: bytes,
+        sink: Sink,
+        timeouts: Timeouts,
+        *,
+        no_body: bool = False,
+        again: bool = False,
     ) -> None:
         """Send one request's bytes and feed the answer to `sink`; returns when it is whole. Raises UpstreamError.
 
-        Cancelling this closes the connection. `no_body`: the answer has none whatever its head says (HEAD).
+        Cancelling this closes the connection. `no_body`: the answer has none whatever its head says (HEAD). `again`:
+        it is no first try, so the retry budget does not grow by it.
         """
-        self.budget.call()
+        if not again:
+            self.budget.call()
         connection = self._reuse(origin)
         if connection is not None:
             try:

@@ -173,4 +173,7 @@ class RouteTable(Strict):
     specialists: list[SpecialistRoute] = Field(default_factory=list)
     rules: list[Rule] = Field(default_factory=list)
     limits: Limits | None = None
+    hedge_percent: float = Field(
+        5.0, ge=0, le=10, description="Share of specialists' calls that may be sent to a second server when late."
+    )
     conversation_header: str = "x-conversation-id"

@@ -50,6 +50,8 @@ class PoolSignals(Message):
     in_flight_seconds: float = Field(0.0, description="Integral of the in-flight calls: its slope is the mean load.")
     arrivals: int = Field(0, description="Calls that wanted this pool, served or spilled.")
     spilled: int = 0
+    hedges: int = Field(0, description="Second requests for an answer that was late.")
+    hedges_won: int = Field(0, description="Of them, those that answered first.")
 
 
 class TierSignals(Message):

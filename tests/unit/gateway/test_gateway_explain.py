@@ -79,6 +79,14 @@ def test_a_call_is_explained(
     assert expected[2] in found.why
 
 
+@pytest.mark.parametrize(("percent", "servers", "told"), [(5, 2, True), (0, 2, False), (5, 1, False)])
+def test_that_a_late_answer_is_hedged_is_told_where_it_is(percent: float, servers: int, told: bool) -> None:
+    pools = content()["pools"]
+    pools[0]["endpoints"] = [{"url": f"http://t{n}:8000", "adapters": ["intents-1"]} for n in range(servers)]
+    found = explained(task(), pools=pools, hedge_percent=percent)
+    assert ("the latest 5 %, a second server is asked" in found.why) is told
+
+
 def test_the_classifiers_figures_are_told_whoever_decided() -> None:
     found = explained(task("play some music"))
     assert (found.rule, found.label, found.score, found.threshold, found.runner_up) == (
