@@ -68,6 +68,12 @@ class Store(Model):
         ),
     )
     claim_name: Short = Field(min_length=1, description="PersistentVolumeClaim in the same namespace.")
+    artifact_retention_days: int | None = Field(
+        None,
+        ge=1,
+        le=36500,
+        description="Days that adapters and datasets stay once no Specialist needs them; absent: for good.",
+    )
 
 
 class Capture(Model):
@@ -301,6 +307,27 @@ class Counted(Model):
     spent: float = Field(0, description="Cost of specialists and generalist.")
 
 
+class Unneeded(Model):
+    """A folder of the store that no Specialist refers to."""
+
+    path: str = Field(max_length=512, description="Folder, from the store's root.")
+    since: datetime = Field(description="When it was first seen so; it goes artifactRetentionDays later.")
+
+
+class CleanupStatus(Model):
+    """What goes from the store, and when."""
+
+    time: datetime | None = Field(None, description="When the folders were last listed.")
+    job: str | None = Field(None, max_length=253, description="Job under way.")
+    removing: list[Annotated[str, Field(max_length=512)]] = Field(
+        default_factory=list, max_length=50, description="Folders that it removes."
+    )
+    unneeded: list[Unneeded] = Field(
+        default_factory=list, max_length=500, description="Unneeded folders.", json_schema_extra=list_map("path")
+    )
+    removed: int = Field(0, ge=0, description="Folders removed so far.")
+
+
 class RouterStatus(Status):
     """What the gateway does."""
 
@@ -317,6 +344,7 @@ class RouterStatus(Status):
         default_factory=list, max_length=1000, description="Live weights.", json_schema_extra=list_map("specialist")
     )
     discovery: DiscoveryStatus = Field(default_factory=DiscoveryStatus, description="The last discovery.")
+    cleanup: CleanupStatus | None = Field(None, description="What goes from the store, and when.")
     savings: Savings = Field(default_factory=Savings, description="Saved so far.")
     saved: str | None = Field(None, max_length=32, description="Saved so far, net, as 12.34 USD, for kubectl get.")
     counted: list[Counted] = Field(

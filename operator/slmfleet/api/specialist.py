@@ -90,7 +90,7 @@ class Retrain(Model):
         None, ge=1, le=1_000_000_000, description="Calls of the task in the log that its dataset did not have."
     )
     drift_percent: float | None = Field(
-        None, gt=0, le=100, description="Distance of the task's inputs from those of the discovery run before."
+        None, gt=0, le=100, description="How far the inputs moved since the discovery run before, or share unlike any."
     )
     escalation_percent: float | None = Field(
         None,
@@ -239,6 +239,9 @@ class Revision(Model):
     name: str = Field(max_length=64, description="First 12 digits of the artifact's digest.")
     artifact: Digest = Field(description="Digest of the adapter.")
     path: str = Field(max_length=1024, description="Folder in the store.")
+    folders: list[Annotated[str, Field(max_length=512)]] = Field(
+        default_factory=list, max_length=8, description="Its dataset and evaluation in the store."
+    )
     base: Short = Field(description="BaseModel.")
     key: str | None = Field(None, max_length=64, description="Digest of the inputs it was made from.")
     trigger: Text | None = Field(None, description="Why it was trained again; absent: the spec asked for it.")

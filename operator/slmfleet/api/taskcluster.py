@@ -68,6 +68,11 @@ class Drift(Model):
     distance_percent: float = Field(ge=0, le=100, description="Of its inputs from those before; 0: the same.")
     unlike_percent: float = Field(ge=0, le=100, description="Of its calls, those unlike any that the run before saw.")
 
+    @property
+    def percent(self) -> float:
+        """The larger of the two: inputs that moved as a whole, or a part of them that is new."""
+        return max(self.distance_percent, self.unlike_percent)
+
 
 class Suitability(Model):
     """Whether a specialist is worth making of the task, as the last discovery that saw it judged."""

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("slmfleet.cli.simulate:simulate", "Replay a trace of calls on a simulated fleet."),
     "gateway": ("slmfleet.cli.gateway:gateway", "Serve the OpenAI API in front of an LLM and its specialists."),
     "explain-route": ("slmfleet.cli.explain:explain_route", "Say where a call would go, and why."),
+    "clean": ("slmfleet.cli.clean:clean", "Remove folders of the store that no Specialist needs."),
     "keys": ("slmfleet.cli.keys:app", "Make a key pair for the log of calls; rewrap an old log for another."),
     "crds": ("slmfleet.cli.crds:crds", "Write the CRDs."),
     "status": ("slmfleet.cli.status:status", "Print the tree of one specialist, from cluster to weight."),

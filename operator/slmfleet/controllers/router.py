@@ -10,9 +10,11 @@ from slmfleet.controllers.context import Context
 from slmfleet.kube.client import CLAIM, CONFIGMAP, DEPLOYMENT, ROUTER, SECRET, SPECIALIST
 from slmfleet.plan import gateway
 from slmfleet.plan import router as plan
+from slmfleet.plan.cleanup import wants_look
 from slmfleet.plan.facts import ChatTemplate, RouterFacts, RouterObject
 from slmfleet.plan.pods import store_prefix
 from slmfleet.wire.discovery import DiscoveryResult
+from slmfleet.wire.jobs import FOLDER_KINDS
 
 
 async def reconcile(context: Context, name: str) -> float | None:
@@ -34,12 +36,13 @@ def _wake(context: Context, before: dict[str, Any], after: Any) -> None:
 
 async def observe(context: Context, me: RouterObject) -> RouterFacts:
     prefix, bases = store_prefix(me.spec.store.url), context.bases()
-    pinned = me.status.discovery
+    pinned, cleanup = me.status.discovery, me.status.cleanup
     folder = plan.discovery_folder(me.meta.name, pinned.run + 1)
     return RouterFacts(
         clusters=context.clusters(), specialists=context.specialists(), bases=bases,
         templates=_templates(context, prefix, {name: b.spec.source.store_path for name, b in bases.items()}),
-        jobs=context.jobs(pinned.job),
+        jobs=context.jobs(pinned.job, cleanup.job if cleanup else None),
+        folders=context.store.folders(prefix, FOLDER_KINDS) if wants_look(me, context.now()) else None,
         discovery=context.store.read(prefix, f"{folder}/result.json", DiscoveryResult) if pinned.job else None,
         table=await _table(context, me), claim=await _claim(context, me),
         secrets=await _secrets(context, me), gateways_ready=_ready(context, me.meta.name),

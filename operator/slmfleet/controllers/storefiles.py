@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +32,16 @@ class StoreFiles:
         except (OSError, ValidationError) as error:
             log.warning("%s cannot be read: %s", file, str(error).splitlines()[0])
             return None
+
+    def folders(self, prefix: str, kinds: Iterable[str]) -> frozenset[str]:
+        """KIND/NAME of every folder of these kinds. One that cannot be listed has none, and nothing of it goes."""
+        found = set()
+        for kind in kinds:
+            try:
+                found |= {f"{kind}/{each.name}" for each in (self._root / prefix / kind).iterdir() if each.is_dir()}
+            except OSError:
+                continue
+        return frozenset(found)
 
     def chat_template(self, prefix: str, folder: str) -> ChatTemplate | None:
         """The tokenizer's chat template: its own file, or a field of tokenizer_config.json."""

@@ -31,6 +31,10 @@ class Names:
     evaluation: str
     evaluation_job: str
 
+    def folders(self) -> list[str]:
+        """What it reads and writes of the store."""
+        return [self.dataset, self.artifact, self.scratch, self.evaluation.rpartition("/")[0]]
+
 
 def names(me: SpecialistObject) -> Names | None:
     """Names derived from the pinned inputs; None while nothing is pinned."""

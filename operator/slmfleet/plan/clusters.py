@@ -129,10 +129,10 @@ def _drifting(status: TaskClusterStatus, run: int, mine: SpecialistObject | None
         return None
     retrain = mine.spec.retrain if mine else None
     tolerated = retrain.drift_percent if retrain and retrain.drift_percent is not None else TOLERATED_DRIFT_PERCENT
-    told = (f"distance {drift.distance_percent:g} % from the inputs of the run before, from {tolerated:g} it counts; "
-            f"share {drift.share_before_percent:g} % before, {drift.share_percent:g} % now; "
-            f"{drift.unlike_percent:g} % of its calls are unlike any before")
-    if drift.distance_percent >= tolerated:
+    told = (f"distance {drift.distance_percent:g} % from the inputs of the run before, {drift.unlike_percent:g} % of "
+            f"its calls unlike any of them ({tolerated:g} % counts); share {drift.share_before_percent:g} % before, "
+            f"{drift.share_percent:g} % now")
+    if drift.percent >= tolerated:
         return conditions.true("Drifting", "InputsMoved", told)
     return conditions.false("Drifting", "Steady", told)
 

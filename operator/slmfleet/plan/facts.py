@@ -100,7 +100,7 @@ class SpecialistFacts:
 
 @dataclass(frozen=True)
 class RouterFacts:
-    """What one Router's plan depends on."""
+    """What one Router's plan depends on. `folders`: of the store, where this is a look that lists them."""
 
     clusters: Mapping[str, ClusterObject]
     specialists: Mapping[str, SpecialistObject]
@@ -115,6 +115,7 @@ class RouterFacts:
     signals: tuple[GatewaySignals, ...]
     now: datetime
     llm_errors: int = 0
+    folders: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

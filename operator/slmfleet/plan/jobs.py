@@ -49,6 +49,14 @@ def discover_job(config: Config, name: str, router: tuple[str, str], spec: Route
     return job(name, "Router", router, "discovery", pod, retries=1, deadline_seconds=3600)
 
 
+def clean_job(config: Config, name: str, router: tuple[str, str], folders: Sequence[str], prefix: str) -> Object:
+    """Remove folders that no Specialist needs. It sees only those kinds, and no key."""
+    args = ["clean", "--store", config.store_mount, *(part for folder in folders for part in ("--folder", folder))]
+    mounts = [StoreMount(kind, read_only=False) for kind in sorted({folder.partition("/")[0] for folder in folders})]
+    pod = _curation_pod(config, args, Resources(cpu="100m", memory="256Mi"), mounts, prefix, None)
+    return job(name, "Router", router, "cleanup", pod, retries=1, deadline_seconds=3600)
+
+
 def curate_job(config: Config, name: str, specialist: tuple[str, str], router: str, spec: RouterSpec, run: int,
                cluster: str, out: str, minimum: int, heldout_percent: float, prefix: str) -> Object:
     """Make the dataset of one task (S2)."""

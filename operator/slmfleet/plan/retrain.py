@@ -82,7 +82,7 @@ def _discovered(before: RetrainStatus, pin: TrainingStatus, cluster: ClusterObje
     seen = max(before.drift_run or 0, pin.discovery_run or 0)
     if run <= seen or now.drift is None:
         return {"new_examples": new}
-    largest = max(before.drift or 0.0, now.drift.distance_percent)
+    largest = max(before.drift or 0.0, now.drift.percent)
     return {"new_examples": new, "drift": round(largest, 1), "drift_run": run}
 
 

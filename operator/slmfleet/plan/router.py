@@ -9,7 +9,7 @@ from typing import Any
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition, Prices
 from slmfleet.api.router import Counted, DiscoveryStatus, RouterStatus, Savings, TierStatus, WeightStatus
-from slmfleet.plan import auto, classifier, clusters, gateway
+from slmfleet.plan import auto, classifier, cleanup, clusters, gateway
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import JobFact, Plan, RouterFacts, RouterObject
 from slmfleet.plan.jobs import discover_job
@@ -42,19 +42,22 @@ def plan_router(config: Config, me: RouterObject, facts: RouterFacts) -> Plan:
     table = route_table(config, me, facts)
     counted = count(me, facts.signals, facts)
     found = _discover(config, me, facts, sum(c.captured for c in counted))
+    cleaned = cleanup.clean(config, me, facts)
     status = _status(config, me, facts, counted).model_copy(update={
-        "table_version": table.version, "table_digest": f"sha256:{table_digest(table)}", "discovery": found.status})
+        "table_version": table.version, "table_digest": f"sha256:{table_digest(table)}", "discovery": found.status,
+        "cleanup": cleaned.status})
     # A gateway without a discovery is ready: Discovered informs, it is no part of Ready.
     parts = [store, _gateway_part(me, facts), _llm_part(me, facts), _capture_part(me, facts)]
     stated = conditions.summary([part for part in parts if part is not None])
     made, made_part = auto.specialists(config, me, facts)
-    informing = (part for part in (found.part, made_part) if part is not None)
+    informing = (part for part in (found.part, made_part, cleaned.note) if part is not None)
     return Plan(
-        apply=(*gateway.objects(config, me, table), *found.objects, *made), delete=found.delete,
+        apply=(*gateway.objects(config, me, table), *found.objects, *made, *cleaned.objects),
+        delete=(*found.delete, *cleaned.delete),
         status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
         conditions=(*stated, *informing, *_classifier_note(found.status)),
-        events=(*found.events, *(("SpecialistMade", f"{each['metadata']['name']}: its task was found suitable")
-                                 for each in made)),
+        events=(*found.events, *cleaned.events,
+                *(("SpecialistMade", f"{each['metadata']['name']}: its task was found suitable") for each in made)),
         resync_seconds=2.0)
 
 

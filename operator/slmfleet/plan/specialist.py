@@ -196,6 +196,7 @@ def _evaluated(work: Work, made: Names) -> bool:
     revision = Revision(
         name=training.artifact_digest.removeprefix("sha256:")[:12], artifact=training.artifact_digest,
         path=made.artifact, base=me.status.base or "", key=made.attempt,
+        folders=[made.dataset, made.evaluation.rpartition("/")[0]],
         trigger=pin.trigger, cluster_version=pin.cluster_version, discovery_run=pin.discovery_run,
         task_calls=pin.task_calls, dataset=training.dataset_digest,
         training_job=made.training_job, ray_job=training.ray_job_id, training_seconds=training.seconds,

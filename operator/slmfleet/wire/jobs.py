@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field
 
 from slmfleet.wire.base import Message
+
+# What the jobs leave in the store, and a clean-up may remove: KIND/NAME-DIGEST, as the operator names it.
+FOLDER_KINDS = ("artifacts", "datasets", "evaluations", "training")
+FOLDER = re.compile(rf"({'|'.join(FOLDER_KINDS)})/[a-z0-9][-a-z0-9]*-[0-9a-f]{{10}}")
 
 
 class CurationResult(Message):

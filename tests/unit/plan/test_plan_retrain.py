@@ -75,6 +75,8 @@ TRIGGERS: list[tuple[str, dict[str, Any], dict[str, Any], bool, str]] = [
     ("new calls that specialists answered", {"newExamples": 100}, {"calls": 5000}, False, "0 of 100 new examples"),
     ("a log that got shorter", {"newExamples": 100}, {"teachable": 10}, False, "0 of 100 new examples"),
     ("drift", {"driftPercent": 15}, drifted(15), True, "Drift: drift of 15 %, from 15"),
+    ("a part that is new", {"driftPercent": 15},
+     {"drift": {**drifted(1)["drift"], "unlikePercent": 20}}, True, "Drift: drift of 20 %, from 15"),
     ("less drift", {"driftPercent": 15}, drifted(14.9), False, "drift 14.9 of 15 %"),
     ("two reasons", {"driftPercent": 15, "newExamples": 100}, {"teachable": 2000, **drifted(40)}, True,
      "NewExamples: 1,100 new examples, from 100; Drift: drift of 40 %"),
