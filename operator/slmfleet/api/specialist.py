@@ -156,7 +156,8 @@ class Rollout(Model):
 
 
 NEEDS_HOLDBACK = (
-    "!has(self.retrain) || !has(self.retrain.agreementPercent) || self.rollout.holdbackPercent > 0",
+    "!has(self.retrain) || !has(self.retrain.agreementPercent) || "
+    "has(self.rollout) && self.rollout.holdbackPercent > 0",
     "retrain.agreementPercent needs rollout.holdbackPercent above 0: without it nothing is compared",
     ".retrain",
 )
