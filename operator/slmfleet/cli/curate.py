@@ -13,7 +13,7 @@ from slmfleet.cli.redact import reported
 
 
 def curate(
-    records: Annotated[Path, typer.Option(help="A log: usage records, segments, OTLP/JSON, LiteLLM, OpenAI; a pattern.")],
+    records: Annotated[Path, typer.Option(help="A log: file, folder or pattern; see --source.")],
     clusters: Annotated[Path, typer.Option(help="Folder that `slmfleet discover` wrote.")],
     cluster: Annotated[str, typer.Option(help="Name of the task.")],
     out: Annotated[Path, typer.Option(help="Folder for train.jsonl, heldout.jsonl, card.md, report.json.")],

@@ -9,7 +9,7 @@ import typer
 
 
 def discover(
-    records: Annotated[Path, typer.Option(help="A log: usage records, segments, OTLP/JSON, LiteLLM, OpenAI; a pattern.")],
+    records: Annotated[Path, typer.Option(help="A log: file, folder or pattern; see --source.")],
     out: Annotated[
         Path, typer.Option(help="Folder for clusters.json, assignments.jsonl, classifier.npz, result.json.")
     ],
