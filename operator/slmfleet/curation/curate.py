@@ -154,7 +154,7 @@ def curate(
     with Members() as members:
         for number, call in enumerate(examined(_reads(source), task, workers), 1):
             if not members.add(call):
-                log.refuse(REPEATED[1], call.where)
+                (source.refuse if isinstance(source, Reader) else log.refuse)(REPEATED[1], call.where)
             if number % 100_000 == 0:
                 say(f"{number} records read")
         done.members, done.records = len(members) - members.refused.count(REPEATED), members.records
@@ -182,12 +182,10 @@ def _account(done: Dataset, log: Log, members: Members, decision: Decision) -> N
     for why in members.refused:
         if why is not None and why != REPEATED:
             by_stage[why[0]][why[1]] += 1
-    left = done.records + sum(log.set_aside.values())
-    steps = [
-        ("read", Counter(log.set_aside)),
-        ("task", Counter({"another task": members.others} if members.others else {})),
-    ]
-    for name, dropped in [*steps, *by_stage.items()]:
+    left = done.records + log.joined + sum(log.set_aside.values())
+    aside = Counter(log.set_aside) + Counter({"another part of a call": log.joined})
+    first = {"read": aside, "task": Counter({"another task": members.others}) if members.others else Counter[str]()}
+    for name, dropped in {**first, **by_stage}.items():
         kept = left - sum(dropped.values())
         done.funnel.append(CurationStage(name=name, read=left, dropped=dict(sorted(dropped.items())), kept=kept))
         left = kept
