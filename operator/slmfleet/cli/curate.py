@@ -27,6 +27,13 @@ def curate(
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "default",
     deny: Annotated[Path | None, typer.Option(help=DENY_HELP)] = None,
     patterns: Annotated[Path | None, typer.Option(help=PATTERNS_HELP)] = None,
+    languages: Annotated[str, typer.Option(help="Only these, e.g. en,de (ISO 639-1); all where empty.")] = "",
+    max_tokens: Annotated[int, typer.Option(min=0, help="Longest call, prompt and answer; 0: any.")] = 16_384,
+    max_origin_share: Annotated[float, typer.Option(min=0.01, max=1, help="Most rows of one origin.")] = 0.5,
+    max_examples: Annotated[int, typer.Option(min=1, help="Most rows to train on; a fair sample of more.")] = 100_000,
+    signs: Annotated[bool, typer.Option(help="Leave out what a tool refused or a user corrected.")] = True,
+    workers: Annotated[int, typer.Option(min=0, help="Processes of Ray; 0: this one alone, without Ray.")] = 0,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to use, e.g. auto.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same log, same dataset.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for a program.")] = False,
 ) -> None:
@@ -35,22 +42,26 @@ def curate(
     Split by conversation and by time: held out are the latest conversations, and no prompt stands in both files.
     """
     from slmfleet.curation import curate as stage
-    from slmfleet.curation.sources import read_log
+    from slmfleet.curation.sources import Reader
     from slmfleet.curation.tenant import detector_of
+    from slmfleet.curation.workers import Workers
 
     def say(line: str) -> None:
         typer.echo(f"curate: {line}", err=True)
 
     settings = stage.Settings(
-        cluster, min_examples, heldout_share, _time("--since", since), _time("--until", until), seed
-    )
+        cluster, min_examples, heldout_share, _time("--since", since), _time("--until", until), seed,
+        tuple(x.strip().lower() for x in languages.split(",") if x.strip()), max_tokens, max_origin_share,
+        max_examples, signs,
+    )  # fmt: skip
+    use = Workers(workers or 1, ray) if workers or ray else None
     with reported():
         found = stage.read_clusters(clusters)
         found.named(cluster)
         detector = detector_of(model, deny, patterns)
-        log = read_log(records, identity, source, rejected)
-        done = stage.curate(log, found, settings, say, detector)
-        result = stage.write(done, log, settings, out)
+        reader = Reader(records, identity, source, rejected)
+        done = stage.curate(reader, found, settings, say, use, detector)
+        result = stage.write(done, reader.log, settings, out)
     if as_json:
         typer.echo(result.model_dump_json(by_alias=True))
         return

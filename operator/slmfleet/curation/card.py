@@ -8,22 +8,16 @@ from slmfleet.curation.redact_file import not_covered
 from slmfleet.wire.jobs import CurationResult
 
 if TYPE_CHECKING:
-    from slmfleet.curation.curate import Dataset, Row, Settings
+    from slmfleet.curation.curate import Dataset, Rows, Settings
     from slmfleet.curation.sources import Log
 
 
 def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationResult, digests: list[str]) -> str:
     """Markdown. Counts and dates only: no text of the log."""
     cluster = done.cluster
-    dropped = [f"- {n} {why}" for why, n in result.dropped.items()] or ["- none"]
+    steps = [f"| {s.name} | {s.read} | {_reasons(s.dropped)} | {s.kept} |" for s in result.funnel]
     redacted = [f"- {n} {kind}" for kind, n in result.redacted.items()] or ["- nothing was found"]
-    models = sorted(
-        {
-            str(r.response["model"])
-            for r in log.records
-            if isinstance(r.response, dict) and r.response.get("model") and r.tier in (None, "llm")
-        }
-    )
+    models = [name for name, _ in done.models.most_common(8)]
     return "\n".join(
         [
             f"# Dataset of {cluster.name}",
@@ -36,8 +30,10 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
             f"| train.jsonl | {result.train} examples, {_span(done.train)}, sha256:{digests[0]} |",
             f"| heldout.jsonl | {result.heldout} examples, {_span(done.heldout)}, sha256:{digests[1]} |",
             f"| conversations | {result.conversations}, none in both files |",
+            f"| time | {_order(result)} |",
             f"| cluster | {cluster.version} |",
-            f"| log | {log.digest}, {len(log.records)} records, {done.members} of this task |",
+            f"| log | {log.digest}, {done.records} records, {done.members} of this task |",
+            f"| lineage.jsonl | the log records that each row stands for, {result.lineage_digest} |",
             f"| seed | {settings.seed} |",
             "",
             "## Where it comes from",
@@ -45,8 +41,15 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
             f"which it stood ({', '.join(models) or 'not named in the log'}). They were not checked by people: where "
             "the large model was wrong, so is the example. Held out are the latest conversations.",
             "",
-            "## Left out",
-            *dropped,
+            "## Who answered",
+            *_bias(result),
+            "",
+            "## What was left out",
+            "| filter | in | left out | on |",
+            "|---|---|---|---|",
+            *steps,
+            "",
+            f"Mended, and kept: {_reasons(result.repaired)}.",
             "",
             "## Redaction",
             f"Replaced by invented values of the same kind and shape; {result.leaks} values of the log were found in "
@@ -69,8 +72,38 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
     )
 
 
-def _span(rows: list[Row]) -> str:
-    if not rows:
-        return "none"
-    times = sorted(r["time"] for r in rows)
-    return f"{times[0]} to {times[-1]}"
+def _span(rows: Rows) -> str:
+    return f"{rows[0]['time']} to {rows[-1]['time']}" if rows else "none"
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {why}" for why, n in counts.items()) or "none"
+
+
+def _bias(result: CurationResult) -> list[str]:
+    """What the log's own routing does to the sample, and what was done about it."""
+    others = {k: n for k, n in result.answered.items() if k != "llm"}
+    lines = [f"Calls of this task: {_reasons(result.answered)}. Answers of others than the LLM never teach."]
+    if not others and not result.escalations:
+        lines.append("No specialist had this traffic: the rows are a sample of all of it.")
+        return lines
+    lines.append(
+        f"Corrected: {result.escalations} rows are escalations, with the LLM's answer to what a specialist could not "
+        "answer. Excluded: the other answers of specialists; shadow answers are never in the log."
+    )
+    if result.heldout_harder:
+        lines.append(
+            "**Biased: most held-out rows are escalations, so a score on them is lower than on the traffic.** Send a "
+            "share of the calls to the LLM to have a fair sample."
+        )
+        return lines
+    lines.append(
+        "Escalations have no larger share of the held-out rows than of the traffic; in training they all stay."
+    )
+    return lines
+
+
+def _order(result: CurationResult) -> str:
+    if result.overlap:
+        return f"{result.overlap} training rows are later than the first held-out row: conversations overlap that much"
+    return "every training row is earlier than every held-out row"

@@ -1,7 +1,8 @@
 """S2: the dataset of one task, from the log.
 
-Members → success → format → duplicates → redaction → split by conversation and by time. Only the LLM's answers teach: a
-specialist's own never do, or it would learn its own mistakes. Of an escalation the LLM's answer is kept.
+Each call is examined alone (`examine`), then together with the others (`decide`); what is kept is redacted and written
+with its lineage. Only the LLM's answers teach: a specialist's own never do, or it would learn its own mistakes. Of an
+escalation the LLM's answer is kept.
 """
 
 from __future__ import annotations
@@ -9,38 +10,54 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from slmfleet.curation import duplicates, formats
-from slmfleet.curation.calls import Call, call_of
+import orjson
+
 from slmfleet.curation.card import dataset_card
+from slmfleet.curation.decide import TRAIN, Decision, Limits, decide
 from slmfleet.curation.detect import Detector
+from slmfleet.curation.examine import STAGES, Task
 from slmfleet.curation.failures import CurationError
+from slmfleet.curation.members import REPEATED, Members
 from slmfleet.curation.models import default_detector
-from slmfleet.curation.redact import BATCH, Redactor, mapped, strings_in
-from slmfleet.curation.sources import Log
+from slmfleet.curation.redact import BATCH, Redactor, strings_in
+from slmfleet.curation.rows import Row, answer_of, messages_of, row_of
+from slmfleet.curation.sources import Log, Read, Reader
+from slmfleet.curation.workers import Workers, examined
 from slmfleet.recognise.classifier import Classifier
-from slmfleet.recognise.frame import text_of
 from slmfleet.store.files import atomic_write
 from slmfleet.wire.discovery import ClustersFile, FoundCluster
-from slmfleet.wire.jobs import CurationResult
+from slmfleet.wire.jobs import CurationResult, CurationStage
 
 Say = Callable[[str], None]
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Settings:
+    """`languages`: ISO 639-1 codes, none for all. `max_tokens`: of prompt and answer, 0 for any. `signs`: whether signs
+    in the conversation speak against an answer."""
+
     cluster: str
     min_examples: int = 100
     heldout_share: float = 0.2
     since: datetime | None = None
     until: datetime | None = None
     seed: int = 0
+    languages: tuple[str, ...] = ()
+    max_tokens: int = 16_384
+    max_origin_share: float = 0.5
+    max_examples: int = 100_000
+    signs: bool = True
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.heldout_share, self.max_origin_share, self.max_examples, self.signs)
 
 
 @dataclass(frozen=True)
@@ -59,16 +76,48 @@ class Clusters:
         raise CurationError("ClusterNotFound", f"no cluster {name!r} among: {known}")
 
 
+class Rows(Sequence[Row]):
+    """Rows of one side as the bytes that are written, so that a large dataset fits in memory."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
+        if isinstance(at, slice):
+            return [json.loads(line) for line in self.lines[at]]
+        row: Row = json.loads(self.lines[at])
+        return row
+
+
 @dataclass
 class Dataset:
-    """Rows ready to write, and what happened on the way."""
+    """Rows ready to write, and what happened on the way. `dropped`: of the members and of what is no record, by reason;
+    calls of other tasks are in `funnel` alone."""
 
     cluster: FoundCluster
-    train: list[Row] = field(default_factory=list)
-    heldout: list[Row] = field(default_factory=list)
+    train: Rows = field(default_factory=Rows)
+    heldout: Rows = field(default_factory=Rows)
+    lineage: list[bytes] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     redactor: Redactor = field(default_factory=Redactor)
     members: int = 0
+    records: int = 0
+    funnel: list[CurationStage] = field(default_factory=list)
+    repaired: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    conversations: set[str] = field(default_factory=set)
+    answers: set[str] = field(default_factory=set)
+    escalations: int = 0
+    overlap: int = 0
+    harder: bool = False
 
 
 def read_clusters(folder: Path) -> Clusters:
@@ -79,10 +128,12 @@ def read_clusters(folder: Path) -> Clusters:
         )
     try:
         file = ClustersFile.model_validate_json((folder / "clusters.json").read_bytes())
+        names = {c.name: c.name for c in file.clusters}
         assigned = {}
-        for line in (folder / "assignments.jsonl").read_text("utf-8").splitlines():
-            row = json.loads(line)
-            assigned[row["id"]] = row["cluster"]
+        with (folder / "assignments.jsonl").open("rb") as lines:
+            for line in lines:
+                row = orjson.loads(line)
+                assigned[row["id"]] = names.get(row["cluster"], row["cluster"])
     except (OSError, ValueError, KeyError) as error:
         raise CurationError("ClustersNotReadable", f"{folder}: {error}; run `slmfleet discover` again") from error
     path = folder / "classifier.npz"
@@ -90,32 +141,35 @@ def read_clusters(folder: Path) -> Clusters:
 
 
 def curate(
-    log: Log,
+    source: Log | Reader,
     clusters: Clusters,
     settings: Settings,
     say: Say = lambda line: None,
+    workers: Workers | None = None,
     detector: Detector | None = None,
 ) -> Dataset:
-    """Make the dataset of one cluster. `detector`: what redaction finds values with; labels and tools' names stay."""
+    """Make the dataset of one cluster. `source` is read once; `workers`: examine on Ray instead of here; `detector`:
+    what redaction finds values with; labels and tools' names stay."""
     cluster = clusters.named(settings.cluster)
     finds = replace(detector or default_detector(), keep=_vocabulary(cluster))
     done = Dataset(cluster, redactor=Redactor(settings.seed, finds))
-    for reason, count in log.set_aside.items():
-        done.dropped[f"set aside: {reason}"] += count
-    calls = [call_of(r) for r in log.records]
-    members = [c for c in calls if _is_member(c, clusters, settings.cluster)]
-    done.members = len(members)
-    say(f"{len(members)} of {len(calls)} records are {settings.cluster}")
-    kept: list[Call] = []
-    for call in members:
-        refusal = _refused(call, done.cluster, settings)
-        if refusal is None:
-            kept.append(call)
-        else:
-            done.dropped[refusal] += 1
-    kept, split_of = _split(kept, settings.heldout_share, done.dropped)
-    say(f"{len(kept)} calls kept; redacting")
-    _redact(kept, members, split_of, done)
+    task = Task(
+        done.cluster, clusters.assigned, clusters.classifier, settings.since, settings.until,
+        frozenset(settings.languages), settings.max_tokens,
+    )  # fmt: skip
+    log = source.log if isinstance(source, Reader) else source
+    with Members() as members:
+        for number, call in enumerate(examined(_reads(source), task, workers), 1):
+            if not members.add(call):
+                (source.refuse if isinstance(source, Reader) else log.refuse)(REPEATED[1], call.where)
+            if number % 100_000 == 0:
+                say(f"{number} records read")
+        done.members, done.records = len(members) - members.refused.count(REPEATED), members.records
+        say(f"{done.members} of {done.records} records are {settings.cluster}")
+        decision = decide(members, settings.limits)
+        say(f"{len(decision.sides)} calls kept; redacting")
+        _account(done, log, members, decision)
+        _redact(members, decision, done)
     if len(done.train) + len(done.heldout) < settings.min_examples:
         _too_few(done, settings)
     return done
@@ -127,121 +181,84 @@ def _vocabulary(cluster: FoundCluster) -> frozenset[str]:
     return frozenset(str(w).casefold() for w in words)
 
 
-def _is_member(call: Call, clusters: Clusters, name: str) -> bool:
-    if call.id in clusters.assigned:
-        return clusters.assigned[call.id] == name
-    return clusters.classifier is not None and clusters.classifier.classify_frame(call.frame).label == name
+def _reads(source: Log | Reader) -> Iterator[Read]:
+    if isinstance(source, Reader):
+        yield from source
+        return
+    for record in source.records:
+        yield Read(record, "records", source.places.get(record.id, ""))
 
 
-def _refused(call: Call, cluster: FoundCluster, settings: Settings) -> str | None:
-    """Why a member's answer does not teach, or None."""
-    record = call.record
-    if settings.since is not None and record.time < settings.since:
-        return "before --since"
-    if settings.until is not None and record.time >= settings.until:
-        return "after --until"
-    if record.tier not in (None, "llm") or (record.tier is None and (record.specialist or record.revision)):
-        return f"answered by a {record.tier or 'specialist'}"
-    if call.set_aside is not None:
-        return call.set_aside
-    if record.outcome is not None and not record.outcome.success:
-        return "the workflow failed"
-    if _cut_short(record.response):
-        return "the answer was cut short"
-    if call.tool_calls:
-        return None
-    fault = formats.fault(call.answer, cluster.output_format)
-    return f"format: {fault}" if fault else None
+def _account(done: Dataset, log: Log, members: Members, decision: Decision) -> None:
+    """What left at which stage; the stages' counts add up from the elements read to the rows."""
+    by_stage: dict[str, Counter[str]] = {name: Counter() for name in STAGES}
+    for why in members.refused:
+        if why is not None and why != REPEATED:
+            by_stage[why[0]][why[1]] += 1
+    left = done.records + log.joined + sum(log.set_aside.values())
+    aside = Counter(log.set_aside) + Counter({"another part of a call": log.joined})
+    first = {"read": aside, "task": Counter({"another task": members.others}) if members.others else Counter[str]()}
+    for name, dropped in {**first, **by_stage}.items():
+        kept = left - sum(dropped.values())
+        done.funnel.append(CurationStage(name=name, read=left, dropped=dict(sorted(dropped.items())), kept=kept))
+        left = kept
+    for reason, count in log.set_aside.items():
+        done.dropped[f"set aside: {reason}"] += count
+    for dropped in by_stage.values():
+        done.dropped.update(dropped)
+    done.answered, done.models = members.answered, members.models
+    done.overlap, done.harder = decision.overlap, decision.harder
 
 
-def _cut_short(response: Any) -> bool:
-    choices = response.get("choices") if isinstance(response, dict) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return isinstance(first, dict) and first.get("finish_reason") in ("length", "content_filter")
-
-
-def _split(calls: Sequence[Call], share: float, dropped: Counter[str]) -> tuple[list[Call], dict[str, str]]:
-    """The latest conversations are held out, each whole. Then duplicates: one call of a group stays, the earliest in
-    training; a group that stands in both parts stays in training only, so no held-out prompt was ever learned."""
-    first: dict[str, datetime] = {}
-    for call in calls:
-        first[call.conversation] = min(call.record.time, first.get(call.conversation, call.record.time))
-    size = Counter(c.conversation for c in calls)
-    order = sorted(first, key=lambda c: (first[c], c))
-    part: dict[str, str] = {}
-    held = 0
-    for name in reversed(order):
-        part[name] = "heldout" if held < share * len(calls) and len(part) < len(order) - 1 else "train"
-        held += size[name]
-    group = duplicates.groups([_prompt_text(c) for c in calls])
-    ranked = sorted(range(len(calls)), key=lambda i: (part[calls[i].conversation] != "train", calls[i].record.time, i))
-    seen: set[int] = set()
-    kept = []
-    for i in ranked:
-        if group[i] in seen:
-            dropped["duplicate"] += 1
-            continue
-        seen.add(group[i])
-        kept.append(calls[i])
-    kept.sort(key=lambda c: (c.record.time, c.id))
-    return kept, {c.id: part[c.conversation] for c in kept}
-
-
-def _prompt_text(call: Call) -> str:
-    """What makes two calls the same question: everything said but the system prompt."""
-    messages = _messages(call)
-    return "\n".join(text_of(m.get("content")) for m in messages if m.get("role") not in ("system", "developer"))
-
-
-def _messages(call: Call) -> list[Row]:
-    """The conversation in TRL's form, system prompt first."""
-    request = call.record.request
-    given = request.get("messages") if isinstance(request, dict) else None
-    if isinstance(given, list) and given and not request.get("system"):
-        return [m for m in given if isinstance(m, dict)]
-    messages = [{"role": "system", "content": call.frame.system}] if call.frame.system else []
-    listed = given or (request.get("input") if isinstance(request, dict) else None)
-    if isinstance(listed, list):
-        plain = [
-            {"role": m.get("role", "user"), "content": text_of(m.get("content"))} for m in listed if isinstance(m, dict)
-        ]
-        return messages + [m for m in plain if m["role"] not in ("system", "developer")]
-    return [*messages, {"role": "user", "content": call.frame.user}]
-
-
-def _answer_message(call: Call) -> Row:
-    if not call.tool_calls:
-        return {"role": "assistant", "content": call.answer.strip()}
-    calls = [{"type": "function", "function": {"name": n, "arguments": a}} for n, a in call.tool_calls]
-    return {"role": "assistant", "content": call.answer or "", "tool_calls": calls}
-
-
-def _redact(kept: Sequence[Call], members: Sequence[Call], split_of: dict[str, str], done: Dataset) -> None:
+def _redact(members: Members, decision: Decision, done: Dataset) -> None:
     """Redact what is written; learn from every member, so that what a dropped call says of a person is known too."""
     redactor = done.redactor
-    for at in range(0, len(members), BATCH):
-        block = [(c, list(strings_in([*_messages(c), _answer_message(c)]))) for c in members[at : at + BATCH]]
-        redactor.prepare(text for _, texts in block for text in texts)
-        for call, texts in block:
+    calls = members.calls()
+    while block := list(islice(calls, BATCH)):
+        said = [(call, list(strings_in([*messages_of(call), answer_of(call)]))) for call in block]
+        redactor.prepare(text for _, texts in said for text in texts)
+        for call, texts in said:
             for text in texts:
                 redactor.learn(call.conversation, text)
-    for call in kept:
+    for place, side in decision.sides.items():
+        call = members.call(place)
+        how = members.repaired.get(place)
         change: Callable[[str], str] = lambda text, c=call.conversation: redactor.redact(c, text)  # type: ignore[misc] # noqa: E731
-        messages = [
-            {k: v if k in ("role", "type") else mapped(v, change) for k, v in m.items()}
-            for m in [*_messages(call), _answer_message(call)]
-        ]
-        request = call.record.request
-        row: Row = {
-            "id": call.id,
-            "conversation": call.conversation,
-            "time": call.record.time.isoformat().replace("+00:00", "Z"),
-            "messages": messages,
-        }
-        if isinstance(request, dict) and request.get("tools"):
-            row["tools"] = mapped(request["tools"], change)
-        redactor.check(call.id, strings_in([messages, row.get("tools")]))
-        (done.train if split_of[call.id] == "train" else done.heldout).append(row)
+        row = row_of(call, _mended(call, done.cluster) if how else None, change)
+        redactor.check(call.id, strings_in([row["messages"], row.get("tools")]))
+        (done.train if side == TRAIN else done.heldout).lines.append(_line(row))
+        done.lineage.append(_line(_lineage(members, place, side, decision.copies.get(place, []))))
+        done.conversations.add(row["conversation"])
+        if len(done.answers) <= 500:
+            done.answers.add(row["messages"][-1]["content"])
+        if how:
+            done.repaired[how] += 1
+        done.escalations += place in members.escalated
+
+
+def _mended(call: Any, cluster: FoundCluster) -> str | None:
+    from slmfleet.curation.examine import mend
+
+    return mend(call, cluster.output_format)[0]
+
+
+def _lineage(members: Members, place: int, side: str, copies: Sequence[int]) -> Row:
+    """Which records of the log a row stands for, and where the first of them is."""
+    kind, where = members.source(place)
+    row: Row = {"id": members.ids[place], "split": side, "records": [members.ids[i] for i in (place, *copies)]}
+    row |= {"source": kind, "where": where}
+    if place in members.repaired:
+        row["repaired"] = members.repaired[place]
+    if place in members.escalated:
+        row["escalated_from"] = members.escalated[place]
+    return row
+
+
+def _line(row: Row) -> bytes:
+    try:
+        return orjson.dumps(row) + b"\n"
+    except TypeError:  # half a surrogate pair, which JSON can hold and UTF-8 cannot
+        return json.dumps(row).encode() + b"\n"
 
 
 def _too_few(done: Dataset, settings: Settings) -> None:
@@ -250,7 +267,7 @@ def _too_few(done: Dataset, settings: Settings) -> None:
     raise CurationError(
         "TooFewExamples",
         f"{found} of {settings.min_examples} examples for {settings.cluster} ({done.members} calls in the log; left "
-        f"out: {most}); lower spec.training.minExamples (--min-examples) or wait for more traffic",
+        f"out: {most}); lower spec.dataset.minimumExamples (--min-examples) or wait for more traffic",
         details={"found": found, "wanted": settings.min_examples, "dropped": dict(done.dropped)},
     )
 
@@ -259,21 +276,28 @@ def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationRes
     """Write the dataset, report.json last. Raises CurationError after it where the leak test failed."""
     (out / "report.json").unlink(missing_ok=True)
     digests = []
-    for name, rows in (("train.jsonl", done.train), ("heldout.jsonl", done.heldout)):
-        data = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode()
+    for name, lines in (
+        ("train.jsonl", done.train.lines), ("heldout.jsonl", done.heldout.lines), ("lineage.jsonl", done.lineage)
+    ):  # fmt: skip
+        data = b"".join(lines)
         atomic_write(out / name, data)
         digests.append(hashlib.sha256(data).hexdigest())
-    answers = {r["messages"][-1]["content"] for r in [*done.train, *done.heldout]}
-    labels = done.cluster.output_format.labels
     result = CurationResult(
-        dataset_digest="sha256:" + hashlib.sha256("\n".join(digests).encode()).hexdigest(),
+        dataset_digest="sha256:" + hashlib.sha256("\n".join(digests[:2]).encode()).hexdigest(),
         train=len(done.train),
         heldout=len(done.heldout),
-        conversations=len({r["conversation"] for r in [*done.train, *done.heldout]}),
+        conversations=len(done.conversations),
         redacted=dict(sorted(done.redactor.report.counts.items())),
         leaks=done.redactor.report.leaks,
         dropped=dict(sorted(done.dropped.items())),
-        output_labels=len(answers) if labels or len(answers) <= 500 else None,
+        output_labels=len(done.answers) if done.cluster.output_format.labels or len(done.answers) <= 500 else None,
+        funnel=done.funnel,
+        repaired=dict(sorted(done.repaired.items())),
+        answered=dict(sorted(done.answered.items())),
+        escalations=done.escalations,
+        overlap=done.overlap,
+        heldout_harder=done.harder,
+        lineage_digest=f"sha256:{digests[2]}",
     )
     atomic_write(out / "card.md", dataset_card(done, log, settings, result, digests).encode())
     atomic_write(out / "report.json", result.model_dump_json(by_alias=True, indent=1).encode() + b"\n")

@@ -22,20 +22,23 @@ from slmfleet.curation.parts import Parts
 from slmfleet.wire.records import UsageRecord
 
 SEALED = inputs.SEALED
-JOINED = "another part of a call"
 REPEATED = "same id again"
 
 
 @dataclass
 class Log:
-    """`read`: elements seen (lines; of a line with many spans, each). `set_aside`: reason to count. `examples`: where
-    the first of each reason was. `digest`: of the lines read. `kinds`: records by what wrote them."""
+    """`read`: elements seen (lines; of a line with many spans, each); records, `joined` and `set_aside` add up to it.
+
+    `joined`: elements that completed a record begun by another. `set_aside`: reason to count. `examples`: where the
+    first of each reason was. `digest`: of the lines read. `kinds`: records by what wrote them. `places`: id to where.
+    """
 
     records: list[UsageRecord] = field(default_factory=list)
     set_aside: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     digest: str = ""
     read: int = 0
+    joined: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     places: dict[str, str] = field(default_factory=dict)
 
@@ -84,8 +87,7 @@ class Reader:
                     digest.update(b"\n")
                     yield from self._elements(where, line, parts)
                 for kind, key, where, bodies in parts.together():
-                    for _ in bodies[1:]:
-                        self.log.refuse(JOINED, where)
+                    self.log.joined += len(bodies) - 1
                     yield from self._whole(normal.joined(kind, key, bodies, self._source.root), where, b"")
         finally:
             if self._aside is not None:
@@ -155,7 +157,7 @@ def read_log(path: Path, identity: Path | None = None, source: str = "auto", rej
     found: dict[str, UsageRecord] = {}
     for read in reader:
         if read.record.id in found:
-            log.refuse(REPEATED, read.where)
+            reader.refuse(REPEATED, read.where)
         found[read.record.id] = read.record
         log.places[read.record.id] = read.where
     log.records = sorted(found.values(), key=lambda r: (r.time, r.id))

@@ -14,6 +14,15 @@ FOLDER_KINDS = ("artifacts", "datasets", "evaluations", "training")
 FOLDER = re.compile(rf"({'|'.join(FOLDER_KINDS)})/[a-z0-9][-a-z0-9]*-[0-9a-f]{{10}}")
 
 
+class CurationStage(Message):
+    """One filter: `read` went in, `dropped` left with their reasons, `kept` went on to the next."""
+
+    name: str
+    read: int
+    dropped: dict[str, int] = Field(default_factory=dict)
+    kept: int
+
+
 class CurationResult(Message):
     """report.json of `slmfleet curate`."""
 
@@ -26,6 +35,13 @@ class CurationResult(Message):
     leaks: int = Field(0, description="Values of the log found in the output after redaction; above 0: not trained on.")
     dropped: dict[str, int] = Field(default_factory=dict, description="Records left out, by reason.")
     output_labels: int | None = None
+    funnel: list[CurationStage] = Field(default_factory=list, description="From elements read to rows written.")
+    repaired: dict[str, int] = Field(default_factory=dict, description="Rows whose format was mended, by how.")
+    answered: dict[str, int] = Field(default_factory=dict, description="Calls of the task, by who answered them.")
+    escalations: int = Field(0, description="Rows that a specialist could not answer, with the LLM's answer.")
+    overlap: int = Field(0, description="Training rows later than the first held-out row.")
+    heldout_harder: bool = Field(False, description="The held-out side is mostly escalations.")
+    lineage_digest: str | None = Field(None, description="Of lineage.jsonl: which log records each row stands for.")
 
 
 class TrainingProgress(Message):

@@ -69,7 +69,7 @@ def test_the_latest_conversations_are_held_out_and_none_is_shared() -> None:
     [
         ({"status": 502}, "failed"),
         ({"truncated": True}, "truncated"),
-        ({"outcome": {"success": False}}, "the workflow failed"),
+        ({"outcome": {"success": False}, "conversation": "alone"}, "the workflow failed"),
         ({"tier": "specialist", "specialist": "s"}, "answered by a specialist"),
         ({"tier": "generalist"}, "answered by a generalist"),
         ({"tier": None, "specialist": "s"}, "answered by a specialist"),

@@ -1,0 +1,142 @@
+"""How much memory and time curation takes as the log grows: `slmfleet curate` on made logs, its process tree watched.
+
+    python benchmarks/scale/run.py --records 50000 --out benchmarks/scale/results.json
+    python benchmarks/scale/run.py --records 50000 --workers 2 --python PYTHON_WITH_RAY
+
+Memory is the largest of what the kernel says of the command itself (its resident set) and of the sums of proportional
+set sizes (PSS) of it and its descendants, looked at every 0.2 s, where what Ray's processes share counts once. Rows are
+added to the results; a row that is there is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE)]
+
+import log as made  # noqa: E402
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    found, open_ = [], [pid]
+    while open_:
+        at = open_.pop()
+        found.append(at)
+        for task in Path(f"/proc/{at}/task").glob("*/children"):
+            try:
+                open_ += [int(c) for c in task.read_text().split()]
+            except OSError:
+                continue
+    return found
+
+
+def memory(pids: list[int]) -> int:
+    """PSS in bytes; a process that is gone counts nothing."""
+    total = 0
+    for pid in pids:
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(int(x.split()[1]) for x in text.splitlines() if x.startswith("Pss:")) << 10
+    return total
+
+
+def cpu(pids: list[int]) -> dict[int, float]:
+    """Seconds of CPU by process, so far."""
+    tick, seen = os.sysconf("SC_CLK_TCK"), {}
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        seen[pid] = (int(fields[11]) + int(fields[12])) / tick
+    return seen
+
+
+def measured(argv: list[str]) -> dict[str, Any]:
+    """Peak memory, CPU and wall seconds of a command and its descendants."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "operator"), "OMP_NUM_THREADS": "1"}
+    began = time.monotonic()
+    process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    peak, spent = 0, {}
+    ended, status = 0, 0
+    while not ended:
+        pids = tree(process.pid)
+        peak = max(peak, memory(pids))
+        spent |= cpu(pids)
+        time.sleep(0.2)
+        ended, status, used = os.wait4(process.pid, os.WNOHANG)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(argv[:6])} …: {process.stderr.read()[-500:] if process.stderr else ''}")
+    spent[process.pid] = used.ru_utime + used.ru_stime
+    return {
+        "peak_mib": round(max(peak / 2**20, used.ru_maxrss / 2**10)),
+        "cpu_seconds": round(sum(spent.values()), 1),
+        "wall_seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def one(records: int, cluster: str, workers: int, python: str, work: Path) -> dict[str, Any]:
+    """A row of the results."""
+    folder = work / f"{records}"
+    made.write(folder, records)
+    argv = [
+        python, "-m", "slmfleet.cli", "curate", "--records", str(folder / "log.jsonl"), "--clusters",
+        str(folder / "found"), "--cluster", cluster, "--out", str(folder / f"{cluster}-{workers}"),
+    ]  # fmt: skip
+    row = measured([*argv, *(["--workers", str(workers)] if workers else [])])
+    report = json.loads((folder / f"{cluster}-{workers}/report.json").read_text())
+    return {
+        "records": records,
+        "cluster": cluster,
+        "workers": workers,
+        "log_mib": round((folder / "log.jsonl").stat().st_size / 2**20),
+        "members": sum(report["answered"].values()),
+        "rows": report["train"] + report["heldout"],
+        "dataset": report["dataset_digest"],
+        **row,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+    }
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["workers"], row["cluster"], row["records"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, nargs="+", default=[50_000])
+    parser.add_argument("--cluster", choices=made.TASKS, default="sort")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--python", default=sys.executable, help="an interpreter that has Ray, for --workers")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "slmfleet-scale")
+    parser.add_argument("--out", type=Path, default=HERE / "results.json")
+    chosen = parser.parse_args()
+    rows = json.loads(chosen.out.read_text()) if chosen.out.is_file() else []
+    for records in chosen.records:
+        wanted = (records, chosen.cluster, chosen.workers)
+        if any((r["records"], r["cluster"], r["workers"]) == wanted for r in rows):
+            continue
+        rows.append(one(*wanted, chosen.python, chosen.work))
+        print(json.dumps(rows[-1]), flush=True)
+        chosen.out.write_text(json.dumps(sorted(rows, key=_order), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Which members teach and on which side of the split, where that needs more than one of them.
+
+Signs in the conversation → asked again → split → duplicates → share of an origin → size → time → share of escalations.
+Pure on what `Members` holds; each step refuses places with its reason, so that all reasons add up to the members.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from slmfleet.curation import duplicates
+from slmfleet.curation.members import Members
+from slmfleet.curation.rows import messages_of, new_text
+from slmfleet.curation.signs import digest, step
+
+TRAIN, HELDOUT = "train", "heldout"
+OVERLAP_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of a dataset. `max_origin_share`: of all rows, above four origins. `max_examples`: of training rows."""
+
+    heldout_share: float = 0.2
+    max_origin_share: float = 0.5
+    max_examples: int = 100_000
+    signs: bool = True
+
+
+@dataclass
+class Decision:
+    """`sides`: place to side of what is kept, in the order of time. `copies`: place to those it stands for.
+
+    `overlap`: training rows later than the first held-out one, where dropping them would have cost too much.
+    `harder`: the held-out side is mostly escalations.
+    """
+
+    sides: dict[int, str]
+    copies: dict[int, list[int]]
+    overlap: int = 0
+    harder: bool = False
+
+
+def decide(members: Members, limits: Limits) -> Decision:
+    """Refuse what does not teach; say where the rest goes."""
+    _failed_workflows(members)
+    if limits.signs:
+        _signs(members)
+    _asked_again(members)
+    part = _parts(members, limits.heldout_share)
+
+    def side(place: int) -> str:
+        return part[members.conversations[place]]
+
+    copies = _duplicates(members, side)
+    _origins(members, limits.max_origin_share)
+    _size(members, side, limits)
+    overlap = _overlap(members, side)
+    harder = _escalations(members, side)
+    kept = sorted(members.alive(), key=lambda i: (members.times[i], members.ids[i]))
+    return Decision({i: side(i) for i in kept}, {i: copies[i] for i in kept if i in copies}, overlap, harder)
+
+
+def _failed_workflows(members: Members) -> None:
+    """The last that was declared of a conversation holds for its calls that declare nothing."""
+    for i in members.alive():
+        last = members.declared.get(members.conversations[i])
+        if members.outcomes[i] < 0 and last is not None and not last[1]:
+            members.refuse(i, "success", "the workflow failed")
+
+
+def _signs(members: Members) -> None:
+    for i in members.alive():
+        reason = members.against.get((members.conversations[i], step(members.prompts[i], members.answers[i])))
+        if reason is not None:
+            members.refuse(i, "success", reason)
+
+
+def _asked_again(members: Members) -> None:
+    """The same prompt twice in a conversation with another answer: the first was not good enough."""
+    last: dict[tuple[int, int], int] = {}
+    for i in sorted(members.alive(), key=lambda i: (members.times[i], members.ids[i])):
+        key = (members.conversations[i], members.prompts[i])
+        earlier = last.get(key)
+        if earlier is not None and members.answers[earlier] != members.answers[i]:
+            members.refuse(earlier, "success", "asked again")
+        last[key] = i
+
+
+def _parts(members: Members, share: float) -> dict[int, str]:
+    """The latest conversations are held out, until they hold their share of the calls."""
+    alive = members.alive()
+    first: dict[int, tuple[float, str]] = {}
+    size: Counter[int] = Counter()
+    for i in alive:
+        conversation, at = members.conversations[i], (members.times[i], members.ids[i])
+        first[conversation] = min(at, first.get(conversation, at))
+        size[conversation] += 1
+    part: dict[int, str] = {}
+    held = 0
+    for conversation in sorted(first, key=first.__getitem__, reverse=True):
+        take = held < share * len(alive) and len(part) < len(first) - 1
+        part[conversation] = HELDOUT if take else TRAIN
+        held += size[conversation]
+    return part
+
+
+def _duplicates(members: Members, side: Callable[[int], str]) -> dict[int, list[int]]:
+    """One of each group of copies stays: on the training side where one is there, so that no prompt is on both, and the
+    earliest with the answer that most of the group gave."""
+    alive = members.alive()
+    numbers = duplicates.grouped(
+        [members.prints[i] for i in alive], lambda n: new_text(messages_of(members.call(alive[n])))
+    )
+    groups: dict[int, list[int]] = defaultdict(list)
+    for number, place in zip(numbers, alive, strict=True):
+        groups[number].append(place)
+    copies = {}
+    for group in groups.values():
+        if len(group) == 1:
+            continue
+        votes = Counter(members.answers[i] for i in group)
+        ranked = sorted(
+            group, key=lambda i: (side(i) != TRAIN, -votes[members.answers[i]], members.times[i], members.ids[i])
+        )
+        for i in ranked[1:]:
+            members.refuse(i, "duplicates", "duplicate")
+        copies[ranked[0]] = sorted(ranked[1:])
+    return copies
+
+
+def _origins(members: Members, share: float) -> None:
+    """No origin gives more than its share of the rows; of one or two origins, or unnamed ones, nothing is taken."""
+    of: dict[int, list[int]] = defaultdict(list)
+    unnamed, alive = members.no_origin, members.alive()
+    for i in alive:
+        if members.origins[i] != unnamed:
+            of[members.origins[i]].append(i)
+    share = max(share, 2 / len(of)) if of else 1.0
+    limit = _limit([len(v) for v in of.values()], len(alive) - sum(len(v) for v in of.values()), share)
+    for places in of.values():
+        for i in _spread(members, places)[limit:]:
+            members.refuse(i, "origin", "over the share of one origin")
+
+
+def _limit(sizes: Sequence[int], free: int, share: float) -> int:
+    """The most rows of one origin, so that it is at most `share` of what is then left."""
+    if share >= 1 or not sizes:
+        return max(sizes, default=0)
+    low, high = 0, max(sizes)
+    while low < high:
+        middle = (low + high + 1) // 2
+        left = free + sum(min(n, middle) for n in sizes)
+        low, high = (middle, high) if middle <= share * left else (low, middle - 1)
+    return low
+
+
+def _size(members: Members, side: Callable[[int], str], limits: Limits) -> None:
+    for name, most in ((TRAIN, limits.max_examples), (HELDOUT, max(1, int(limits.max_examples * 0.25)))):
+        places = [i for i in members.alive() if side(i) == name]
+        for i in _spread(members, places)[most:]:
+            members.refuse(i, "split", "over --max-examples")
+
+
+def _spread(members: Members, places: Sequence[int]) -> list[int]:
+    """In an order that depends on nothing but the ids: the first n are a fair sample."""
+    return sorted(places, key=lambda i: digest("sample", members.ids[i]))
+
+
+def _overlap(members: Members, side: Callable[[int], str]) -> int:
+    """Training calls later than the first held-out call are left out, where they are few; else they are told."""
+    alive = members.alive()
+    held = min((members.times[i] for i in alive if side(i) == HELDOUT), default=float("inf"))
+    train = [i for i in alive if side(i) == TRAIN]
+    late = [i for i in train if members.times[i] >= held]
+    if len(late) > OVERLAP_SHARE * len(train):
+        return len(late)
+    for i in late:
+        members.refuse(i, "split", "later than the first held-out call")
+    return 0
+
+
+def _escalations(members: Members, side: Callable[[int], str]) -> bool:
+    """Once a specialist serves, what the LLM still answers is harder than the traffic: of the held-out calls,
+    escalations keep the share that they have of all calls of the task, and the rest is left out. True where they are
+    the most of what there is, and stay: then the held-out side is harder than the traffic."""
+    calls = sum(members.answered.values()) - len(members.escalated)  # an escalated call is two records
+    natural = len(members.escalated) / calls if calls else 1.0
+    held = [i for i in members.alive() if side(i) == HELDOUT]
+    hard = [i for i in held if i in members.escalated]
+    plain = len(held) - len(hard)
+    if natural >= 1 or plain < len(hard):
+        return bool(hard)
+    for i in _spread(members, hard)[max(1, round(plain * natural / (1 - natural))) :]:
+        members.refuse(i, "split", "escalations over their share of the traffic")
+    return False
