@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs parts of the tests (or the demo) in the project's own environment, and prints what each part took.
-#   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo demo-again crds bench
+#   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo demo-again crds bench bench-training
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # Debian's interpreter makes the environment; Python of the user's choice may lack venv or ssl.
@@ -42,6 +42,13 @@ clients() { # clients MARKS: other people's programs, in their own environment, 
     environment="$(environment clients)" && "$environment/bin/python" -m pytest tests/clients -m "$1" -q
 }
 
+bench_training() {
+    local train peer
+    train="$(environment train)" && peer="$(environment bench-training)" &&
+        "$dev/bin/python" benchmarks/training/run.py --train-python "$train/bin/python" \
+            --peer-python "$peer/bin/python" --out benchmarks/training/results.md ${QUICK:+--quick}
+}
+
 lint() {
     "$dev/bin/ruff" check . && "$dev/bin/mypy" -p slmfleet && "$dev/bin/lint-imports"
 }
@@ -66,6 +73,7 @@ run_part() {
         demo) part "demo" "$dev/bin/python" -m demo.run ;;
         demo-again) part "demo again" "$dev/bin/python" -m demo.again ;;
         bench) part "gateway beside others" "$dev/bin/python" benchmarks/gateway/run.py ${QUICK:+--quick} ;;
+        bench-training) part "trainer beside trl" bench_training ;;
         crds) part "CRDs" "$dev/bin/python" -m slmfleet.cli crds --out crds --chart charts/slmfleet/templates/crds ;;
         *) echo "tests: there is no part $1" >&2; exit 2 ;;
     esac

@@ -144,12 +144,16 @@ class Layout:
 
 
 class AnswerLoss(nn.Module):
-    """The model with its loss inside, so that a step is one forward to DDP. The teacher is no part of its weights."""
+    """The model with its loss inside, so that a step is one forward to DDP."""
 
-    def __init__(self, model: Any, config: Config, teacher: Any = None, half: bool = False) -> None:
+    def __init__(self, model: Any, config: Config, half: bool = False) -> None:
         super().__init__()
         self.model, self.config, self.half = model, config, half
-        self.teacher = (teacher,)  # in a tuple, or it would be saved, moved and synchronised with the student
+        self.teachers: tuple[Any, ...] = ()
+
+    def learn_from(self, teacher: Any) -> None:
+        """In a tuple, or its weights would be saved, moved and synchronised with the student's."""
+        self.teachers = (teacher,)
 
     def forward(self, rows: Padded | Packed) -> torch.Tensor:
         """Summed, weighed loss on the answers' tokens."""
@@ -157,7 +161,7 @@ class AnswerLoss(nn.Module):
         with torch.autocast(rows.ids.device.type, torch.bfloat16, enabled=self.half):
             logits = rows.answer_logits(self.model)
         loss = cross_entropy(logits.float(), targets, reduction="none")
-        if (teacher := self.teacher[0]) is not None and self.training:
+        for teacher in self.teachers if self.training else ():
             with torch.no_grad():
                 taught = rows.answer_logits(teacher)
             share = self.config.teacher_share

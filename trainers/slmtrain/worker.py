@@ -6,6 +6,7 @@ The plan of batches is a pure function of lengths and seed, so that any number o
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def work(sent: dict[str, Any]) -> None:
     """What every worker runs, from the last checkpoint if there is one."""
     context = ray.train.get_context()
     job = Job(**{**sent, "config": Config(**sent["config"])})
-    training = prepare(job, context.get_world_rank(), context.get_world_size())
+    training = prepare(job, context.get_world_rank(), context.get_world_size(), ray.train.torch.prepare_model)
     account = restore(training.model, training.optimizer)
     best = Best(Path(job.notes))
     reporter = Reporter(job, len(training.plan), account) if training.rank == 0 else None
@@ -71,17 +72,18 @@ def work(sent: dict[str, Any]) -> None:
     ray.train.report({"step": account.step})
 
 
-def prepare(job: Job, rank: int, workers: int) -> Training:
-    """Everything that a step needs; the same on every worker."""
+def prepare(job: Job, rank: int, workers: int, join: Callable[[Any], Any]) -> Training:
+    """Everything that a step needs; the same on every worker. `join` moves a model to its device, and into DDP."""
     config = job.config
     torch.manual_seed(job.seed)
     tokenizer, model, precision = load(job)
     examples = encode_dataset(job, tokenizer, model)
     lengths = [len(e.ids) for e in examples.train]
     layout = Layout.of(config, tokenizer, max(lengths))
-    teacher = distill.load_teacher(job, ray.train.torch.get_device()) if job.teacher else None
-    plain = AnswerLoss(model, config, teacher, mixed(config))
-    together = ray.train.torch.prepare_model(plain)
+    plain = AnswerLoss(model, config, mixed(config))
+    together = join(plain)
+    if job.teacher:
+        plain.learn_from(distill.load_teacher(job, next(plain.parameters()).device))
     if config.packing:
         refuse_cross_talk(plain, examples.train, layout)
     trained = [p for p in model.parameters() if p.requires_grad]
