@@ -16,7 +16,7 @@ def judged(dataset: Path, base: Path, folder: Path) -> dict[str, Any]:
     import torch
 
     from slmtrain import data
-    from slmtrain.evaluate import answer_all, load_model
+    from slmtrain.answering import answer_all, load_model
     from slmtrain.job import Config
     from slmtrain.steps import AnswerLoss, Layout, measured_loss
 
@@ -25,8 +25,9 @@ def judged(dataset: Path, base: Path, folder: Path) -> dict[str, Any]:
     encoded = [data.encode(tokenizer, example) for example in examples]
     loss = measured_loss(AnswerLoss(model, Config()), encoded, 32, Layout(tokenizer.pad_token_id), 0, 1)
     with torch.inference_mode():
-        answers, _, _ = answer_all(model.eval(), tokenizer, examples)
-    return {"loss": loss, "right": [int(answer.text == answer.example.answer) for answer in answers]}
+        texts = answer_all(model.eval(), tokenizer, examples, lambda done, of, seconds: None).texts
+    right = [int(text == example.answer) for text, example in zip(texts, examples, strict=True)]
+    return {"loss": loss, "right": right}
 
 
 def main() -> None:

@@ -341,7 +341,7 @@ def quality(made: list[dict[str, Any]], judged: dict[str, dict[str, Any]]) -> st
     """Three cells. The interval is over held-out calls, each with its mean over the seeds."""
     results = [judged[m["out"]] for m in made]
     each = [fmean(rights) for rights in zip(*(r["right"] for r in results), strict=True)]
-    low, high = interval(each, [str(i) for i in range(len(each))], 0.95, seed=0)
+    low, high = interval(each, [str(i) for i in range(len(each))], 0.95)
     losses = " ".join(f"{r['loss']:.3f}" for r in results)
     shares = " ".join(f"{fmean(r['right']):.3f}" for r in results)
     return f"{losses} | {shares} | {fmean(each):.3f} ({low:.3f} to {high:.3f})"

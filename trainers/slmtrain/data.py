@@ -1,8 +1,9 @@
 """Conversations in, token ids with a loss mask out. The same code for pretraining, training and evaluation.
 
-Covered: TRL's conversational form, text messages (a list of text parts is joined), any chat template that renders the
-conversation without its answer as a prefix of the whole. Not covered: images and audio; templates that rewrite earlier
-turns when one is added (refused, with the example's id).
+Covered: TRL's conversational form, text messages (a list of text parts is joined), tool calls as text in `<tool_call>`
+tags, any chat template that renders the conversation without its answer as a prefix of the whole. Not covered: images
+and audio; the list of tools (the gateway does not show it to a specialist either: its calls are learned from examples);
+templates that rewrite earlier turns when one is added (refused, with the example's id).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from slmtrain.errors import Refused
 from slmtrain.files import text_digest
 
+SAMPLES = ("samples", "completions")  # a row's several answers to its one prompt
 IGNORED = -100  # a label that torch's cross entropy leaves out
 
 
@@ -77,7 +79,8 @@ def parse_messages(where: str, value: dict[str, Any]) -> tuple[dict[str, str], .
     for message in messages:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise Refused("BadDataset", f"{where}: every message needs `role` and `content`")
-        parsed.append({"role": message["role"], "content": text_of(where, message.get("content"))})
+        said = [text_of(where, message.get("content")), *calls_of(where, message.get("tool_calls"))]
+        parsed.append({"role": message["role"], "content": "\n".join(filter(None, said))})
     if parsed[-1]["role"] != "assistant" or not parsed[-1]["content"]:
         raise Refused("BadDataset", f"{where}: the last message must be the assistant's answer, not empty")
     return tuple(parsed)
@@ -93,12 +96,67 @@ def text_of(where: str, content: Any) -> str:
     raise Refused("BadDataset", f"{where}: `content` must be text; other kinds are not covered")
 
 
+def calls_of(where: str, calls: Any) -> list[str]:
+    """A message's tool calls as text, each as one JSON object in `<tool_call>` tags.
+
+    >>> calls_of("", [{"function": {"name": "add", "arguments": '{"a": 1}'}}])
+    ['<tool_call>{"name":"add","arguments":{"a":1}}</tool_call>']
+    """
+    texts = []
+    for call in calls or []:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise Refused("BadDataset", f"{where}: every tool call needs `function` with `name` and `arguments`")
+        arguments = function.get("arguments") or {}
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments)
+            except ValueError:
+                raise Refused("BadDataset", f"{where}: {function['name']}'s `arguments` are not JSON") from None
+        spoken = json.dumps(
+            {"name": function["name"], "arguments": arguments}, ensure_ascii=False, separators=(",", ":")
+        )
+        texts.append(f"<tool_call>{spoken}</tool_call>")
+    return texts
+
+
+def samples_of(where: str, value: dict[str, Any]) -> list[str]:
+    """The texts of a row's `samples` (or `completions`): strings, messages, or lists of one message; [] without."""
+    key = next((key for key in SAMPLES if key in value), None)
+    if key is None:
+        return []
+    answers = value[key]
+    if not isinstance(answers, list) or not answers:
+        raise Refused("BadDataset", f"{where}: `{key}` must be a list of one or more answers")
+    texts = []
+    for answer in answers:
+        inner = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
+        said = inner if isinstance(inner, dict) else {"content": inner}
+        here = f"{where}: `{key}`"
+        texts.append("\n".join([text_of(here, said.get("content")), *calls_of(here, said.get("tool_calls"))]).strip())
+    return texts
+
+
+def recorded(where: str, value: dict[str, Any]) -> dict[str, Any]:
+    """The row with an answer at its end: where it has samples only, the first of them counts as the recorded one."""
+    messages = value.get("messages")
+    if not isinstance(messages, list) or (messages and is_answer(messages[-1])):
+        return value
+    samples = samples_of(where, value)
+    return {**value, "messages": [*messages, {"role": "assistant", "content": samples[0]}]} if samples else value
+
+
+def is_answer(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "assistant"
+
+
 def read_examples(path: Path) -> list[Example]:
     """Every example of a dataset's side. Without `conversation`, an example is its own conversation."""
     examples = []
     for where, value in read_lines(path):
         name = str(value.get("id") or len(examples))
-        examples.append(Example(name, str(value.get("conversation") or name), parse_messages(where, value)))
+        messages = parse_messages(where, recorded(where, value))
+        examples.append(Example(name, str(value.get("conversation") or name), messages))
     return examples
 
 

@@ -104,3 +104,30 @@ def test_every_epoch_of_the_plan_sees_every_example_once(lengths, batch_size, ep
 def test_workers_share_a_step_without_loss_or_overlap(step, workers):
     shares = [data.share_of(step, worker, workers) for worker in range(workers)]
     assert sorted(i for share in shares for i in share) == sorted(step)
+
+
+def test_a_tool_call_is_an_answer_in_tags(tmp_path):
+    call = {"type": "function", "function": {"name": "find", "arguments": '{"id": 7}'}}
+    lines = [
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": said, "tool_calls": [call]}]}
+        for said in (None, "Looking.")
+    ]
+    answers = [e.answer for e in data.read_examples(write(tmp_path / "train.jsonl", *lines))]
+    tagged = '<tool_call>{"name":"find","arguments":{"id":7}}</tool_call>'
+    assert answers == [tagged, f"Looking.\n{tagged}"]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [({"name": "find"}, "every tool call needs"), ({"function": {"name": "f", "arguments": "{"}}, "are not JSON")],
+)
+def test_a_broken_tool_call_is_refused_with_its_line(tmp_path, call, said):
+    line = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [call]}]}
+    with pytest.raises(Refused, match=f"line 1.*{said}"):
+        data.read_examples(write(tmp_path / "train.jsonl", line))
+
+
+def test_of_a_row_with_samples_only_the_first_counts_as_recorded(tmp_path):
+    line = {"messages": [{"role": "user", "content": "a"}], "samples": ["b", "c"]}
+    (read,) = data.read_examples(write(tmp_path / "train.jsonl", line))
+    assert read.answer == "b"

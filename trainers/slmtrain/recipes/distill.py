@@ -20,14 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slmtrain.data import Example, parse_messages, read_lines, text_of
+from slmtrain.data import Example, is_answer, parse_messages, read_lines, samples_of
 from slmtrain.errors import Refused
 from slmtrain.job import Job
 from slmtrain.recipes.base import add_adapter, load_base, save_adapter
 
 WRITES = "adapter"
 RATE = 1.0
-SAMPLES = ("samples", "completions")
 save = save_adapter
 
 
@@ -55,29 +54,17 @@ def parse_row(where: str, value: dict[str, Any], agreement: float, number: int) 
     weight = value.get("weight", 1.0)
     if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight <= 1:
         raise Refused("BadDataset", f"{where}: `weight` must be a number above 0 and at most 1")
-    key = next((key for key in SAMPLES if key in value), None)
-    if key is None:
+    samples = samples_of(where, value)
+    if not samples:
         return Example(name, conversation, parse_messages(where, value), float(weight))
-    chosen = majority(sampled(where, key, value[key]), agreement)
+    chosen = majority(samples, agreement)
     if chosen is None:
         return None
     answer, share = chosen
-    asked = value.get("messages")
-    if isinstance(asked, list) and asked and isinstance(asked[-1], dict) and asked[-1].get("role") == "assistant":
-        asked = asked[:-1]
-    messages = [*(asked if isinstance(asked, list) else []), {"role": "assistant", "content": answer}]
+    asked = value["messages"] if isinstance(value.get("messages"), list) else []
+    asked = asked[:-1] if asked and is_answer(asked[-1]) else asked
+    messages = [*asked, {"role": "assistant", "content": answer}]
     return Example(name, conversation, parse_messages(where, {"messages": messages}), weight * share)
-
-
-def sampled(where: str, key: str, answers: Any) -> list[str]:
-    """The texts of `samples`: strings, messages, or lists of one message."""
-    if not isinstance(answers, list) or not answers:
-        raise Refused("BadDataset", f"{where}: `{key}` must be a list of one or more answers")
-    texts = []
-    for answer in answers:
-        inner = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
-        texts.append(text_of(f"{where}: `{key}`", inner.get("content") if isinstance(inner, dict) else inner))
-    return texts
 
 
 def same(answer: str) -> str:
