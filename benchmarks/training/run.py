@@ -77,24 +77,23 @@ def main() -> None:
         place = Place(Path(folder), options.train_python, options.peer_python)
         make_data(shared / "intents" / "snips.jsonl", place, plan)
         pretrain(place, plan)
-        beside = {name: [] for name in BESIDE}
-        recipes: dict[str, list[dict[str, Any]]] = {}
-        for seed in plan.seeds:
-            for name in BESIDE:  # interleaved: a busy minute touches all
-                beside[name].append(run_one(name, place, plan, seed))
-                say(name, beside[name][-1])
-            for name, made in run_recipes(place, plan, seed).items():
-                recipes.setdefault(name, []).append(made)
-                say(name, made)
-        recipes = {"LoRA": beside["slmfleet"], **recipes}
         whole = [whole_command(name, place, plan) for name in ("slmfleet train, Ray and all", "trl + peft, the script")]
-        models = [place.base, *(Path(m["out"]) for made in (beside, recipes) for rows in made.values() for m in rows)]
-        judged = judge(place, list(dict.fromkeys(models)))
-    facts = conditions(plan, load, time.monotonic() - began)
-    text = page(facts, beside, recipes, whole, judged, str(place.base))
-    print(text)
-    if options.out and not options.quick:
-        options.out.write_text(text, "utf-8")
+        beside: dict[str, list[dict[str, Any]]] = {name: [] for name in BESIDE}
+        recipes: dict[str, list[dict[str, Any]]] = {"LoRA": beside["slmfleet"]}
+        judged = judge(place, [place.base])
+        for number, seed in enumerate(plan.seeds, 1):  # the page after every seed: a run that is cut short says so
+            made = {name: run_one(name, place, plan, seed) for name in BESIDE}  # interleaved: a busy minute touches all
+            others = run_recipes(place, plan, seed)
+            for name, one in made.items():
+                beside[name].append(one)
+            for name, one in others.items():
+                recipes.setdefault(name, []).append(one)
+            judged |= judge(place, [Path(one["out"]) for one in (*made.values(), *others.values())])
+            facts = conditions(plan, plan.seeds[:number], load, time.monotonic() - began)
+            text = page(facts, beside, recipes, whole, judged, str(place.base))
+            print(text, flush=True)
+            if options.out and not options.quick:
+                options.out.write_text(text, "utf-8")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -104,10 +103,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="does everything run? No result")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
-
-
-def say(name: str, made: dict[str, Any]) -> None:
-    print(f"{name}: {made['tokens'] / made['cpu_seconds']:,.0f} tokens/CPU s, loss {made['loss']:.3f}", flush=True)
 
 
 def make_data(snips: Path, place: Place, plan: Plan) -> None:
@@ -270,7 +265,7 @@ def judge(place: Place, models: list[Path]) -> dict[str, dict[str, Any]]:
     return dict(json.loads(call(place.train_python, words)))
 
 
-def conditions(plan: Plan, load: float, seconds: float) -> str:
+def conditions(plan: Plan, seeds: tuple[int, ...], load: float, seconds: float) -> str:
     names = ("torch", "transformers", "peft", "trl", "ray")
     found = {name: version(name) for name in names}
     model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -279,7 +274,7 @@ def conditions(plan: Plan, load: float, seconds: float) -> str:
         f"{datetime.now(UTC):%Y-%m-%d}, {model}, {os.cpu_count()} cores, one thread a process, load {load:.1f} before "
         f"and {os.getloadavg()[0]:.1f} after (other work on the machine: CPU seconds count, not wall time), Python "
         f"{platform.python_version()}, {', '.join(f'{name} {number}' for name, number in found.items())}; seeds "
-        f"{', '.join(map(str, plan.seeds))}, {plan.steps} steps of {CONFIG['batch_size']}, {plan.train} training and "
+        f"{', '.join(map(str, seeds))}, {plan.steps} steps of {CONFIG['batch_size']}, {plan.train} training and "
         f"{plan.heldout} held-out calls; {seconds / 60:.0f} minutes in all."
     )
 

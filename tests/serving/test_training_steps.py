@@ -70,6 +70,14 @@ try:
     steps.refuse_cross_talk(loss, encoded, LAYOUTS["packed"])
 except Refused as error:
     answer["leak"] = [error.reason, error.message]
+
+training = worker.prepare(replace(job, config=replace(config, max_steps=4)), 0, 1, lambda model: model)
+answer["steps"] = [worker.step(training, number) for number in range(4)]
+next(p for p in training.model.parameters() if p.requires_grad).data.fill_(float("nan"))
+try:
+    worker.step(training, 0)
+except Refused as error:
+    answer["diverged"] = [error.reason, error.message]
 print(json.dumps(answer))
 """
 NAMES = (
@@ -106,3 +114,8 @@ def test_a_base_whose_packed_examples_see_each_other_is_refused(made):
     reason, message = made["leak"]
     assert reason == "CannotPack"
     assert "set packing to false" in message
+
+
+def test_a_loss_that_is_no_number_ends_the_training(made):
+    assert all(0 < loss < 10 for loss in made["steps"])
+    assert made["diverged"] == ["Diverged", "the loss is nan at step 1; lower learning_rate"]

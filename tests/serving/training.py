@@ -5,7 +5,7 @@ import subprocess
 
 from heavy import environment
 
-STEPS = 60
+STEPS = 40
 TOPICS = ("light", "music", "weather", "clock")
 
 

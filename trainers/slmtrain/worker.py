@@ -5,6 +5,7 @@ The plan of batches is a pure function of lengths and seed, so that any number o
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -131,7 +132,7 @@ def run(training: Training, account: Account, best: Best, reporter: Reporter | N
 
 
 def step(training: Training, number: int) -> float:
-    """One step of the optimizer; returns its loss a token."""
+    """One step of the optimizer; returns its loss a token. Raises Refused where there is none any more."""
     job, optimizer = training.job, training.optimizer
     for group in optimizer.param_groups:
         group["lr"] = training.peak * schedule(number, len(training.plan), job.config.warmup_share)
@@ -141,6 +142,8 @@ def step(training: Training, number: int) -> float:
     loss = one_step(
         training.together, training.examples.train, chosen, training.layout, training.rank, training.workers
     )
+    if not math.isfinite(loss):
+        raise Refused("Diverged", f"the loss is {loss} at step {number + 1}; lower learning_rate")
     torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -53,6 +53,7 @@ class Training(Model):
     )
     backoff_limit: int = Field(3, ge=0, le=10, description="Retries of the whole job.")
     deadline_seconds: int = Field(7200, ge=60, le=1_209_600, description="Longest training.")
+    queue: Name | None = Field(None, description="Kueue LocalQueue that the training job waits in.")
 
 
 class Gate(Model):

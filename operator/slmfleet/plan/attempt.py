@@ -98,7 +98,8 @@ def pinned(work: Work) -> bool:
     """Whether the inputs are fixed. Fixing them is a step of its own that makes no object."""
     me, cluster = work.me, work.facts.cluster
     assert cluster is not None
-    wanted = short([me.spec.dataset.model_dump(), me.spec.training.model_dump(), me.spec.base.model_dump()])
+    trained = me.spec.training.model_dump(exclude={"queue"})  # where it waits does not change what it becomes
+    wanted = short([me.spec.dataset.model_dump(), trained, me.spec.base.model_dump()])
     pin = me.status.training
     thin = pin.spec_digest == wanted and _thin_and_newer(work)
     if pin.spec_digest == wanted and not thin:

@@ -19,12 +19,16 @@ TERMINATION = [{"name": name, "value": "/dev/termination-log"}
 
 
 def job(name: str, kind: str, owner: tuple[str, str], component: str, pod: Object, *, retries: int,
-        deadline_seconds: int) -> Object:
-    """A Job that runs its pod to completion at most `retries` + 1 times."""
+        deadline_seconds: int, queue: str | None = None) -> Object:
+    """A Job that runs its pod to completion at most `retries` + 1 times, once Kueue's `queue` admits it.
+
+    Kueue suspends what enters a queue and lets it go on; `suspend` is its field then, and must not be applied here.
+    """
     marks = labels(component, kind, owner[0])
     return {
         "apiVersion": "batch/v1", "kind": "Job",
-        "metadata": {"name": name, "labels": marks, "ownerReferences": owner_reference(kind, *owner)},
+        "metadata": {"name": name, "labels": marks | _queued(queue),
+                     "ownerReferences": owner_reference(kind, *owner)},
         "spec": {"backoffLimit": retries, "activeDeadlineSeconds": deadline_seconds, "completions": 1,
                  "parallelism": 1,
                  "template": {"metadata": {"labels": marks}, "spec": {**pod, "restartPolicy": "Never"}}},
@@ -127,6 +131,7 @@ def ray_job(name: str, kind: str, owner: tuple[str, str], pod: dict[str, Any], t
     """The same pod as the head of a KubeRay RayJob, for clusters where that kind is installed.
 
     HTTPMode: in K8sJobMode KubeRay makes a submitter pod of its own, which Pod Security `restricted` refuses.
+    Kueue takes a RayJob only with `shutdownAfterJobFinishes`, and owns `suspend` of one in a queue (see `job`).
     """
     container = pod["containers"][0]
     entrypoint = " ".join(_quote(part) for part in (*container["command"], *container["args"]))
@@ -134,17 +139,23 @@ def ray_job(name: str, kind: str, owner: tuple[str, str], pod: dict[str, Any], t
     marks = labels("training", kind, owner[0])
     return {
         "apiVersion": "ray.io/v1", "kind": "RayJob",
-        "metadata": {"name": name, "labels": marks, "ownerReferences": owner_reference(kind, *owner)},
+        "metadata": {"name": name, "labels": marks | _queued(training.queue),
+                     "ownerReferences": owner_reference(kind, *owner)},
         "spec": {
             "entrypoint": entrypoint, "submissionMode": "HTTPMode", "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 3600, "backoffLimit": training.backoff_limit,
-            "activeDeadlineSeconds": training.deadline_seconds, "suspend": False,
+            "activeDeadlineSeconds": training.deadline_seconds,
+            **({} if training.queue else {"suspend": False}),
             "rayClusterSpec": {"headGroupSpec": {
                 "rayStartParams": {"dashboard-host": "0.0.0.0"},
                 "template": {"metadata": {"labels": marks},
                              "spec": {**pod, "containers": [{**head, "name": "ray-head"}]}}}},
         },
     }
+
+
+def _queued(queue: str | None) -> dict[str, str]:
+    return {"kueue.x-k8s.io/queue-name": queue} if queue else {}
 
 
 def _quote(text: str) -> str:

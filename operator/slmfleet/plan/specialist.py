@@ -153,7 +153,7 @@ def _trained(work: Work, made: Names) -> bool:
     else:
         work.objects.append(job(made.training_job, "Specialist", owner, "training", pod,
                                 retries=me.spec.training.backoff_limit,
-                                deadline_seconds=me.spec.training.deadline_seconds))
+                                deadline_seconds=me.spec.training.deadline_seconds, queue=me.spec.training.queue))
     training = _training_status(work, made)
     work.changes["training"] = training
     progress = facts.progress

@@ -313,6 +313,20 @@ def test_the_ray_job_is_used_where_kuberay_is_installed() -> None:
     assert applied(plan) == [("RayJob", job_of(me, "training"))]
 
 
+@pytest.mark.parametrize("ray_jobs_served", [True, False])
+def test_a_queued_training_leaves_suspend_to_kueue(ray_jobs_served: bool) -> None:
+    """Applied by force, `suspend: false` would start what Kueue holds back."""
+    plain, queued = pinned(), pinned(training={"queue": "teams-gpu"})
+    (before,) = planned(plain, curation=CURATED, ray_jobs_served=ray_jobs_served).apply
+    (made,) = planned(queued, curation=CURATED, ray_jobs_served=ray_jobs_served).apply
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "teams-gpu"
+    assert "suspend" not in made["spec"]
+    assert made["metadata"]["name"] == before["metadata"]["name"], "another queue is not another revision"
+    if ray_jobs_served:
+        assert before["spec"]["suspend"] is False
+        assert made["spec"]["shutdownAfterJobFinishes"] is True
+
+
 def test_every_object_belongs_to_its_specialist() -> None:
     me = pinned()
     for results in ({}, {"curation": CURATED}, {"curation": CURATED, "training": TRAINED}):
