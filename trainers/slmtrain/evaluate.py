@@ -137,7 +137,7 @@ def facts_of(
     baseline, like = judge.baseline(first, recorded, asked.confidence)
     return Facts(
         judged=judged,
-        valid=judge.valid_figure(first, answers, asked.confidence),
+        valid=judge.valid_figure(first, answers, recorded, asked.confidence),
         baseline=baseline,
         baseline_groups=like,
         slices=judge.slices(first, answers, asked.confidence),

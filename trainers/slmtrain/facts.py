@@ -44,7 +44,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Slice:
-    """The calls that share something. `kind`: label, length or language; `scores` are summed up for Wilson's bounds."""
+    """The calls that share something. `kind`: label, tool, length or language."""
 
     kind: str
     name: str
