@@ -106,7 +106,7 @@ def baseline(metric: str, questions: Iterable[Question], confidence: float) -> t
     for question in questions:
         asked = "\x00".join(plain(m["content"]) for m in question.example.prompt)
         groups.setdefault(asked, []).append(question)
-    score = metrics.SCORES["label" if metric == "macro_f1" else metric]
+    score = metrics.SCORES[metric]
     means = []
     for group in groups.values():
         pairs = [
@@ -120,7 +120,7 @@ def baseline(metric: str, questions: Iterable[Question], confidence: float) -> t
     if not means:
         return None, 0
     low, high = stats.interval(means, range(len(means)), confidence)
-    return Baseline(round(fmean(means), 6), (round(low, 6), round(high, 6)), len(means)), len(means)
+    return Baseline(metric, round(fmean(means), 6), (round(low, 6), round(high, 6)), len(means)), len(means)
 
 
 def plain(text: str) -> str:
