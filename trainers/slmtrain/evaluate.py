@@ -19,6 +19,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -134,11 +135,13 @@ def facts_of(
         return Facts(reports=reports, memory=memory, measured_on=run.measured_on)
     judged = [judge.figure(name, answers, asked.confidence) for name in judged_metrics(names, answers)]
     first = gate.worst_figure(judged).metric
-    baseline, like = judge.baseline(first, recorded, asked.confidence)
+    compared = judge.figure("label" if first == "macro_f1" else first, answers, asked.confidence)  # a mean of calls
+    baseline, like = judge.baseline(compared.metric, recorded, asked.confidence)
     return Facts(
         judged=judged,
-        valid=judge.valid_figure(first, answers, asked.confidence),
+        valid=judge.valid_figure(first, answers, recorded, asked.confidence),
         baseline=baseline,
+        compared=compared,
         baseline_groups=like,
         slices=judge.slices(first, answers, asked.confidence),
         reports=reports,
@@ -241,6 +244,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--max-latency", type=float, metavar="SECONDS", help="most, at the 95th percentile of single calls")
     add("--max-memory", type=float, metavar="MIB", help="most memory while it answers")
     add("--require-reports", action="store_true", help="refuse a dataset without redaction and licence reports")
+    add(
+        "--require-non-inferiority",
+        action="store_true",
+        help="refuse what agrees with the LLM less, by the margin, than the LLM with itself, where that is known",
+    )
     add("--url", help="ask this server instead of loading the model: Triton's …/generate, or OpenAI's …/v1")
     add("--served", help="the adapter's or model's name on that server")
     add("--metrics", help="where that server shows its metrics, for its memory: http://HOST:8002/metrics")
@@ -277,6 +285,7 @@ def gate_of(given: argparse.Namespace) -> Gate:
         given.max_latency,
         given.max_memory,
         given.require_reports,
+        given.require_non_inferiority,
     )
 
 
@@ -296,6 +305,7 @@ def summary(result: dict[str, Any]) -> str:
 
 def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    warnings.simplefilter("ignore", FutureWarning)  # what libraries say to each other
     given = parse_arguments()
     asked = gate_of(given)
     endpoint = Endpoint(given.url, given.served, given.metrics) if given.url else None

@@ -22,6 +22,7 @@ class Gate:
     max_latency_seconds: float | None = None
     max_memory_mib: float | None = None
     require_reports: bool = False
+    require_non_inferiority: bool = False
 
     @property
     def least_of_slice(self) -> float:
@@ -44,7 +45,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Slice:
-    """The calls that share something. `kind`: label, length or language; `scores` are summed up for Wilson's bounds."""
+    """The calls that share something. `kind`: label, tool, length or language."""
 
     kind: str
     name: str
@@ -56,8 +57,9 @@ class Slice:
 
 @dataclass(frozen=True)
 class Baseline:
-    """How often the LLM agrees with itself: its answers to like prompts of different conversations."""
+    """How often the LLM agrees with itself: its answers to like prompts of different conversations, by one metric."""
 
+    metric: str
     estimate: float
     interval: Interval
     groups: int
@@ -101,6 +103,7 @@ class Facts:
     judged: Sequence[Figure] = ()
     valid: Figure | None = None
     baseline: Baseline | None = None
+    compared: Figure | None = None  # the candidate by the baseline's metric
     baseline_groups: int = 0  # like prompts found, enough or not
     slices: Sequence[Slice] = ()
     reports: Reports = field(default_factory=Reports)

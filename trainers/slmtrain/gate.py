@@ -86,17 +86,17 @@ def worst_figure(figures: Sequence[Figure]) -> Figure:
 def non_inferiority(facts: Facts, gate: Gate) -> Check:
     """Agreement with the LLM is not lower, by the margin or more, than the LLM's agreement with itself.
 
+    Told, and refused where the gate asks for it: a floor below what the LLM reaches is a choice that somebody made.
     Where the LLM never answered the same prompt twice its answers are the yardstick as they are, and the floor decides.
     """
-    name, found = "NonInferiority", facts.baseline
-    if found is None or found.groups < SMALLEST_BASELINE or not facts.judged:
+    name, found, ours = "NonInferiority", facts.baseline, facts.compared
+    if found is None or ours is None or found.groups < SMALLEST_BASELINE:
         told = (
             f"the LLM answered {facts.baseline_groups} prompts more than once, in different conversations; from "
             f"{SMALLEST_BASELINE} its agreement with itself is measured. Its recorded answers stand, and the floor "
             "decides"
         )
         return Check(name, True, "NotMeasured", told, {"prompts": facts.baseline_groups}, required=False)
-    ours = worst_figure(facts.judged)
     low, high = difference(ours.estimate, ours.interval, found.estimate, found.interval)
     figures = {
         "metric": ours.metric,
@@ -111,10 +111,11 @@ def non_inferiority(facts: Facts, gate: Gate) -> Check:
         f"{ours.metric}: agreement with the LLM {ours.estimate:.4f}, the LLM's with itself {found.estimate:.4f}; "
         f"difference {low:+.4f} to {high:+.4f}, margin {gate.margin:.4f}"
     )
-    slack = low + gate.margin
+    slack, required = low + gate.margin, gate.require_non_inferiority
     if slack <= 0:
-        return Check(name, False, "WorseThanTheLLM" if high < 0 else "TooUncertain", told, figures, slack=slack)
-    return Check(name, True, "NotWorseThanTheLLM", told, figures, slack=slack)
+        reason = "WorseThanTheLLM" if high < 0 else "TooUncertain"
+        return Check(name, False, reason, told, figures, required, slack)
+    return Check(name, True, "NotWorseThanTheLLM", told, figures, required, slack)
 
 
 def worst_slice(facts: Facts, gate: Gate) -> Check:
@@ -193,7 +194,7 @@ def _within(
     if limit is None:
         return Check(name, True, "NoLimit", f"{used:.4g} {unit}, measured on {where}; no limit", figures, False)
     slack = (limit - used) / limit if limit else -1.0
-    told = f"{used:.4g} {unit}, measured on {where}; limit {limit:g}"
+    told = f"{used:.4g} {unit}, measured on {where}; at most {limit:g} are asked for"
     return Check(name, slack >= 0, reasons[0] if slack >= 0 else reasons[1], told, figures, slack=slack)
 
 
@@ -238,7 +239,11 @@ def memorised(facts: Facts, gate: Gate) -> Check:
     }
     if exposed:
         first = exposed[0]
-        how = "completed word for word" if first.completed else f"likelier than {first.of - first.rank} of {first.of}"
+        how = (
+            "completed word for word"
+            if first.completed
+            else f"likelier than {first.of - first.rank} of {first.of - 1} invented ones"
+        )
         told = f"{len(exposed)} of {len(found.planted)} planted secrets are remembered; {first.name} is {how}"
         return Check(name, False, "SecretMemorised", told, figures, slack=-1.0)
     if found.listed_found:

@@ -12,6 +12,7 @@ from slmtrain import metrics, stats
 from slmtrain.facts import Baseline, Figure, Slice
 from slmtrain.heldout import Question
 from slmtrain.metrics import label
+from slmtrain.metrics.form import form_of
 
 SECRETIVE = re.compile(r"[\w.+-]+@[\w.-]+|\d{4,}")
 LONGEST_SHARE = 0.25  # of the calls make the slice of long inputs
@@ -50,20 +51,21 @@ def _figure(metric: str, estimate: float, low: float, high: float, n: int) -> Fi
     return Figure(metric, round(estimate, 6), (round(low, 6), round(high, 6)), n)
 
 
-def valid_figure(metric: str, answers: Sequence[Answered], confidence: float) -> Figure:
-    """Share of answers in a valid form."""
-    valid = [float(metrics.well_formed(metric, a.text, a.question.reference)) for a in answers]
+def valid_figure(metric: str, answers: Sequence[Answered], recorded: Iterable[Question], confidence: float) -> Figure:
+    """Share of answers in a valid form, which is what all recorded answers of the dataset show."""
+    form = form_of([question.reference for question in recorded])
+    valid = [float(metrics.well_formed(metric, a.text, a.question.reference, form)) for a in answers]
     low, high = stats.interval(valid, [a.conversation for a in answers], confidence)
     return _figure("valid_format", fmean(valid), low, high, len(valid))
 
 
 def slices(metric: str, answers: Sequence[Answered], confidence: float) -> list[Slice]:
-    """By label (or tool), by length of the prompt, by language. A kind with one member is left out."""
+    """By label or tool, by length of the prompt, by language. A kind with one member is left out."""
     scores = scores_of(metric, answers)
     lengths = [sum(len(m["content"]) for m in a.question.example.prompt) for a in answers]
     long = stats.percentile(lengths, 1 - LONGEST_SHARE)
     kinds = {
-        "label": [kind_of(metric, a.question) for a in answers],
+        "tool" if metric == "tool_call" else "label": [kind_of(metric, a.question) for a in answers],
         "length": ["long" if length > long else "rest" for length in lengths],
         "language": [a.question.language for a in answers],
     }
@@ -104,7 +106,7 @@ def baseline(metric: str, questions: Iterable[Question], confidence: float) -> t
     for question in questions:
         asked = "\x00".join(plain(m["content"]) for m in question.example.prompt)
         groups.setdefault(asked, []).append(question)
-    score = metrics.SCORES["label" if metric == "macro_f1" else metric]
+    score = metrics.SCORES[metric]
     means = []
     for group in groups.values():
         pairs = [
@@ -118,7 +120,7 @@ def baseline(metric: str, questions: Iterable[Question], confidence: float) -> t
     if not means:
         return None, 0
     low, high = stats.interval(means, range(len(means)), confidence)
-    return Baseline(round(fmean(means), 6), (round(low, 6), round(high, 6)), len(means)), len(means)
+    return Baseline(metric, round(fmean(means), 6), (round(low, 6), round(high, 6)), len(means)), len(means)
 
 
 def plain(text: str) -> str:

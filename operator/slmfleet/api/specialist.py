@@ -65,6 +65,10 @@ class Gate(Model):
     slice_floor: float | None = Field(
         None, ge=0, le=1, description="Least score of a label, length or language; default: the floor less 0.2."
     )
+    require_non_inferiority: bool | None = Field(
+        None,
+        description="Refuse what agrees with the LLM less, by the margin, than the LLM with itself; default: tell.",
+    )
     maximum_latency_seconds: float | None = Field(
         None, gt=0, le=600, description="Most, at the 95th percentile of single calls; default: not judged."
     )

@@ -107,6 +107,7 @@ def evaluation_pod(config: Config, dataset: str, base: str, model: str, out: str
             "--base", _base_path(config, base), "--out", f"{at}/{out}", "--metric", metric,
             "--floor", str(gate.floor), "--margin", str(gate.margin), "--confidence", str(gate.confidence),
             "--require-reports"]
+    args += ["--require-non-inferiority"] if gate.require_non_inferiority else []
     args += ["--slice-floor", str(gate.slice_floor)] if gate.slice_floor is not None else []
     args += ["--max-latency", str(gate.maximum_latency_seconds)] if gate.maximum_latency_seconds is not None else []
     mounts = [StoreMount("datasets"), StoreMount("bases"), StoreMount("artifacts"),

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from plan_builders import CONFIG, CURATED, PASSED, REFUSED, TRAINED, after, facts, message, specialist
 
+from slmfleet.api.base import Resources
+from slmfleet.api.specialist import Gate
 from slmfleet.cli.status import tree
 from slmfleet.plan.facts import Plan, SpecialistObject
 from slmfleet.plan.gate import evaluation_of, why_refused
+from slmfleet.plan.jobs import evaluation_pod
 from slmfleet.plan.specialist import plan_specialist
 from slmfleet.wire.jobs import EvaluationResult, GateCheck
 
@@ -111,3 +114,22 @@ def test_the_tree_shows_what_failed() -> None:
     assert "refuses WorstSlice Because: WorstSlice says" in lines
     assert "noted   LicenceReport Because: LicenceReport says" in lines
     assert not any("ValidFormat" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("gate", "arguments"),
+    [
+        ({}, []),
+        ({"slice_floor": 0.5}, ["--slice-floor", "0.5"]),
+        ({"maximum_latency_seconds": 2}, ["--max-latency", "2.0"]),
+        ({"require_non_inferiority": True}, ["--require-non-inferiority"]),
+    ],
+)
+def test_the_job_asks_for_what_the_gate_asks_for(gate: dict[str, Any], arguments: list[str]) -> None:
+    asked = Gate(**gate)
+    pod = evaluation_pod(CONFIG, "d", "bases/b", "m", "o", asked, "auto", Resources(), "")
+    args = pod["containers"][0]["args"]
+    assert args[args.index("--require-reports") + 1 :] == arguments
+    assert asked.model_dump(exclude_none=True).keys() == {"floor", "margin", "confidence", *gate}, (
+        "a field that is absent must not change the names of jobs"
+    )

@@ -19,8 +19,15 @@ def label(estimate=0.95, lower=0.93, upper=0.97, n=400):
     return Figure("label", estimate, (lower, upper), n)
 
 
-GOOD = Facts(judged=(label(),), valid=Figure("valid_format", 0.99, (0.98, 1.0), 400), reports=CURATED, latency_p95=0.2,
-             memory_mib=500.0, memory=Memory(searched_answers=400))  # fmt: skip
+GOOD = Facts(
+    judged=(label(),),
+    valid=Figure("valid_format", 0.99, (0.98, 1.0), 400),
+    compared=label(),
+    reports=CURATED,
+    memory=Memory(searched_answers=400),
+    latency_p95=0.2,
+    memory_mib=500.0,
+)
 
 
 def test_the_worked_examples_in_the_docstrings_hold():
@@ -131,16 +138,18 @@ def test_the_floor_row_by_row(facts, asked, reason, passed, said):
     ("baseline", "reason", "passed", "required"),
     [
         (None, "NotMeasured", True, False),
-        (Baseline(0.99, (0.98, 1.0), 29), "NotMeasured", True, False),
-        (Baseline(0.95, (0.93, 0.97), 300), "NotWorseThanTheLLM", True, True),
-        (Baseline(0.95, (0.75, 0.99), 30), "TooUncertain", False, True),
-        (Baseline(1.0, (0.999, 1.0), 9000), "WorseThanTheLLM", False, True),
-        (Baseline(0.80, (0.78, 0.82), 300), "NotWorseThanTheLLM", True, True),
+        (Baseline("label", 0.99, (0.98, 1.0), 29), "NotMeasured", True, False),
+        (Baseline("label", 0.95, (0.93, 0.97), 300), "NotWorseThanTheLLM", True, True),
+        (Baseline("label", 0.95, (0.75, 0.99), 30), "TooUncertain", False, True),
+        (Baseline("label", 1.0, (0.999, 1.0), 9000), "WorseThanTheLLM", False, True),
+        (Baseline("label", 0.80, (0.78, 0.82), 300), "NotWorseThanTheLLM", True, True),
     ],
 )
 def test_non_inferiority_row_by_row(baseline, reason, passed, required):
-    found = gate.non_inferiority(replace(GOOD, baseline=baseline), GATE)
-    judged_as(found, "NonInferiority", reason, passed, required, "")
+    facts = replace(GOOD, baseline=baseline)
+    asked = gate.non_inferiority(facts, replace(GATE, require_non_inferiority=True))
+    judged_as(asked, "NonInferiority", reason, passed, required, "")
+    judged_as(gate.non_inferiority(facts, GATE), "NonInferiority", reason, passed, False, "")
 
 
 @pytest.mark.parametrize(
@@ -266,10 +275,17 @@ def test_what_is_not_required_never_refuses():
 def test_a_better_model_is_never_refused_where_a_worse_one_passes(estimate, spread, better, valid, worst, n):
     def facts(estimate, valid, worst):
         figure = label(estimate, max(0.0, estimate - spread), min(1.0, estimate + spread))
-        return replace(GOOD, judged=(figure,), valid=Figure("valid_format", valid, (valid, valid), 400),
-                       slices=(slice_("A", worst, n),), baseline=Baseline(0.9, (0.85, 0.95), 100))  # fmt: skip
+        return replace(
+            GOOD,
+            judged=(figure,),
+            compared=figure,
+            valid=Figure("valid_format", valid, (valid, valid), 400),
+            slices=(slice_("A", worst, n),),
+            baseline=Baseline("label", 0.9, (0.85, 0.95), 100),
+        )
 
+    asked = replace(GATE, require_non_inferiority=True)
     before = facts(estimate, valid, worst)
     after = facts(*(min(1.0, value + better) for value in (estimate, valid, worst)))
-    if gate.passed(gate.run(before, GATE)):
-        assert gate.passed(gate.run(after, GATE))
+    if gate.passed(gate.run(before, asked)):
+        assert gate.passed(gate.run(after, asked))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from slmtrain import metrics
 from slmtrain.metrics import code, fields, label, text
+from slmtrain.metrics.form import form_of
 from slmtrain.metrics.reference import Call, Reference
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3)
@@ -141,24 +142,46 @@ def test_the_metric_follows_the_form_of_the_recorded_answers(references, metric)
     assert metrics.choose(references) == metric
 
 
+TASK = {
+    "label": ['{"intent":"A"}', '{"intent":"B"}'],
+    "macro_f1": ["yes", "no"],
+    "fields": ['{"a":1,"b":2}', '{"a":1}', '{"a":5,"b":1,"c":[]}'],
+    "code": ["y = 2"],
+    "text": ["text"],
+    "exact": ['{"a":1}'],
+}
+
+
 @pytest.mark.parametrize(
-    ("metric", "answer", "recorded", "valid"),
+    ("metric", "answer", "valid"),
     [
-        ("label", '{"intent":"wrong"}', '{"intent":"A"}', True),
-        ("label", '{"label":"A"}', '{"intent":"A"}', False),
-        ("label", "", "text", False),
-        ("fields", '{"a":9}', '{"a":1}', True),
-        ("fields", '{"a":9', '{"a":1}', False),
-        ("fields", "[]", "[1]", True),
-        ("code", "x = 1", "y = 2", True),
-        ("code", "x = = 1", "y = 2", False),
-        ("text", " ", "text", False),
-        ("exact", '{"b":1}', '{"a":1}', False),
-        ("exact", "other", "text", True),
+        ("label", '{"intent":"B"}', True),
+        ("label", '{"intent":"unheard of"}', False),
+        ("label", '{"label":"A"}', False),
+        ("label", "A", False),
+        ("macro_f1", "no ", True),
+        ("macro_f1", "maybe", False),
+        ("macro_f1", "", False),
+        ("fields", '{"a":9,"c":[1]}', True),
+        ("fields", '{"b":9}', False),
+        ("fields", '{"a":9,"d":1}', False),
+        ("fields", '{"a":9', False),
+        ("code", "x = 1", True),
+        ("code", "x = = 1", False),
+        ("text", "other", True),
+        ("text", " ", False),
+        ("exact", '{"b":1}', False),
     ],
 )
-def test_form_is_judged_apart_from_content(metric, answer, recorded, valid):
-    assert metrics.well_formed(metric, answer, Reference(recorded)) is valid
+def test_form_is_judged_apart_from_content(metric, answer, valid):
+    recorded = [Reference(text) for text in TASK[metric]]
+    assert metrics.well_formed(metric, answer, recorded[0], form_of(recorded)) is valid
+
+
+def test_a_key_that_nearly_every_answer_has_is_required():
+    recorded = [Reference('{"a":1,"b":1}')] * 99 + [Reference('{"a":1}')]
+    form = form_of(recorded)
+    assert (form.required, form.allowed) == ({"a", "b"}, {"a", "b"})
 
 
 def test_every_metric_that_is_shown_beside_another_exists():

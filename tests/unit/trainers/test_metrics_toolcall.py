@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slmtrain.metrics import toolcall, toolparse
+from slmtrain.metrics.form import Form
 from slmtrain.metrics.reference import Call, Reference
 
 ROOT = Path(__file__).parents[3]
@@ -154,7 +155,7 @@ def test_an_accepted_answer_is_as_right_as_the_recorded_one():
     ],
 )
 def test_a_call_is_valid_where_its_tool_and_arguments_exist(answer, valid):
-    assert toolcall.valid(answer, recorded(("weather", {"city": "Paris"}))) is valid
+    assert toolcall.valid(answer, recorded(("weather", {"city": "Paris"})), Form()) is valid
 
 
 values = st.recursive(

@@ -19,15 +19,21 @@ from statistics import fmean
 from types import MappingProxyType
 
 from slmtrain.metrics import code, fields, label, text, toolcall
+from slmtrain.metrics.form import Form
 from slmtrain.metrics.reference import Reference, as_json
 
 Score = Callable[[str, Reference], float]
-Valid = Callable[[str, Reference], bool]
+Valid = Callable[[str, Reference, Form], bool]
 
 
 def exact(answer: str, reference: Reference) -> float:
     """1 for the recorded characters, or those of an accepted answer."""
     return float(answer in (reference.text, *reference.accepted))
+
+
+def valid_label(answer: str, reference: Reference, form: Form) -> bool:
+    """One of the task's labels, in its form."""
+    return form.holds_label(answer, reference.text)
 
 
 SCORES: Mapping[str, Score] = MappingProxyType(
@@ -45,8 +51,8 @@ SCORES: Mapping[str, Score] = MappingProxyType(
 _VALID: Mapping[str, Valid] = MappingProxyType(
     {
         "tool_call": toolcall.valid,
-        "label": label.valid,
-        "macro_f1": label.valid,
+        "label": valid_label,
+        "macro_f1": valid_label,
         "fields": fields.valid,
         "code": code.valid,
     }
@@ -85,9 +91,9 @@ def choose(references: Sequence[Reference]) -> str:
     return "code" if code.looks_like_code(texts) else "text"
 
 
-def well_formed(metric: str, answer: str, reference: Reference) -> bool:
+def well_formed(metric: str, answer: str, reference: Reference, form: Form) -> bool:
     """Whether an answer has the form that its task asks for, right or wrong."""
     check = _VALID.get(metric)
     if check is None:
         check = fields.valid if isinstance(as_json(reference.text), dict) else text.valid
-    return check(answer, reference)
+    return check(answer, reference, form)

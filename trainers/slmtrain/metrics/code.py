@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Sequence
 
+from slmtrain.metrics.form import Form
 from slmtrain.metrics.reference import Reference
 
 _FENCE = re.compile(r"```([\w+#-]*)[^\n]*\n(.*?)(?:\n```|$)", re.DOTALL)
@@ -40,7 +41,7 @@ def score(answer: str, reference: Reference) -> float:
     return float(any(same_code(answer, text) for text in (reference.text, *reference.accepted)))
 
 
-def valid(answer: str, reference: Reference) -> bool:
+def valid(answer: str, reference: Reference, form: Form) -> bool:
     """Parses where the recorded answer parses as Python; else anything but nothing."""
     if tree_of(code_in(reference.text)) is None:
         return bool(code_in(answer).strip())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from slmtrain.metrics.form import Form
 from slmtrain.metrics.reference import Reference, as_json, same_scalar
 
 
@@ -20,11 +21,11 @@ def score(answer: str, reference: Reference) -> float:
     return max(field_f1(as_json(answer), other) for other in (want, *map(as_json, reference.accepted)))
 
 
-def valid(answer: str, reference: Reference) -> bool:
-    """JSON of the recorded answer's kind; of an object, with the same keys."""
+def valid(answer: str, reference: Reference, form: Form) -> bool:
+    """JSON of the recorded answer's kind; of an object, with the keys of the task."""
     want, got = as_json(reference.text), as_json(answer)
     if isinstance(want, dict):
-        return isinstance(got, dict) and got.keys() == want.keys()
+        return isinstance(got, dict) and form.holds_keys(list(got))
     return type(got) is type(want)
 
 

@@ -25,16 +25,6 @@ def _same(answer: str, recorded: str) -> bool:
     return bool(got == want) and type(got) is type(want)
 
 
-def valid(answer: str, reference: Reference) -> bool:
-    """Of the recorded label's form: an object with its keys, a JSON value of its type, or any text."""
-    want, got = as_json(reference.text), as_json(answer)
-    if want is None:
-        return bool(answer.strip())
-    if isinstance(want, dict):
-        return isinstance(got, dict) and got.keys() == want.keys()
-    return type(got) is type(want)
-
-
 def label_of(text: str) -> str:
     """What figures by label group by: the one value of a one-key object, else the text itself, cut at 80."""
     value = as_json(text)

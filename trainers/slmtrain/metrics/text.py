@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from slmtrain.metrics.form import Form
 from slmtrain.metrics.reference import Reference
 
 ORDERS = range(1, 7)
@@ -31,7 +32,7 @@ def rouge(answer: str, reference: Reference) -> float:
     return max(rouge_l(answer, text) for text in (reference.text, *reference.accepted))
 
 
-def valid(answer: str, reference: Reference) -> bool:
+def valid(answer: str, reference: Reference, form: Form) -> bool:
     """Any text but an empty one."""
     return bool(answer.strip()) or not reference.text.strip()
 

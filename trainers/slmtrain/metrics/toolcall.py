@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slmtrain.metrics.form import Form
 from slmtrain.metrics.reference import Call, Reference, as_json
 from slmtrain.metrics.toolparse import parse_calls
 
@@ -68,7 +69,7 @@ def score(answer: str, reference: Reference) -> float:
     return float(any(matches(got or [], wanted) for wanted in _alternatives(reference)))
 
 
-def valid(answer: str, reference: Reference) -> bool:
+def valid(answer: str, reference: Reference, form: Form) -> bool:
     """Whether calls can be read from the answer, each of an offered tool with arguments that its schema has."""
     got = parse_calls(answer, reference.parameters)
     if got is None:
