@@ -19,6 +19,7 @@ class BaseLimits(Model):
         None, max_length=64, description="Accepted SPDX identifiers; default: permissive ones."
     )
     min_context_tokens: int | None = Field(None, ge=1, description="Least context; default: what the task needs.")
+    outputs_may_train: bool = Field(False, description="Whether its outputs must be allowed to train other models.")
 
 
 class Base(Model):

@@ -6,9 +6,11 @@ A restart in between makes the same jobs and not second ones: their names are di
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from slmfleet.api import conditions
+from slmfleet.api.base import Model
 from slmfleet.api.specialist import RetrainStatus, TrainingStatus
 from slmfleet.plan import retrain, select
 from slmfleet.plan.facts import ClusterObject, SpecialistFacts, SpecialistObject
@@ -36,14 +38,20 @@ class Names:
         return [self.dataset, self.artifact, self.scratch, self.evaluation.rpartition("/")[0]]
 
 
+def stated(part: Model) -> dict[str, Any]:
+    """A part of the spec for a digest, without what has its default: an operator that knows a field more must not take
+    every Specialist for changed, and train them all."""
+    return part.model_dump(exclude_defaults=True)
+
+
 def names(me: SpecialistObject) -> Names | None:
     """Names derived from the pinned inputs; None while nothing is pinned."""
     pin = me.status.training
     if pin.key is None:
         return None
     name, spec = me.meta.name, me.spec
-    data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, spec.dataset.model_dump()])
-    attempt = short([pin.key, spec.gate.model_dump(exclude_none=True)])
+    data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, stated(spec.dataset)])
+    attempt = short([pin.key, stated(spec.gate)])
     return Names(
         attempt=attempt, dataset=f"datasets/{name}-{data}", dataset_job=object_name("curate", name, data),
         artifact=f"artifacts/{name}-{pin.key}", scratch=f"training/{name}-{pin.key}",
@@ -98,7 +106,7 @@ def pinned(work: Work) -> bool:
     """Whether the inputs are fixed. Fixing them is a step of its own that makes no object."""
     me, cluster = work.me, work.facts.cluster
     assert cluster is not None
-    wanted = short([me.spec.dataset.model_dump(), me.spec.training.model_dump(), me.spec.base.model_dump()])
+    wanted = short([stated(me.spec.dataset), stated(me.spec.training), stated(me.spec.base)])
     pin = me.status.training
     thin = pin.spec_digest == wanted and _thin_and_newer(work)
     if pin.spec_digest == wanted and not thin:
@@ -117,8 +125,7 @@ def pinned(work: Work) -> bool:
 
 
 def _need(me: SpecialistObject, cluster: ClusterObject) -> select.Need:
-    """Prompts longer than the base's context cannot be learned; an eighth is left for the answer."""
-    return select.Need(context_tokens=int((cluster.status.input_tokens_p95 or 0) * 9 / 8), rank=me.spec.training.rank)
+    return replace(select.need_of(cluster.spec, cluster.status), rank=me.spec.training.rank)
 
 
 def _fix(work: Work, wanted: str, cluster: ClusterObject, chosen: select.Ranked, trigger: str | None,
