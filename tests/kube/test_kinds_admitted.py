@@ -116,6 +116,8 @@ REFUSED = [
     ("Specialist", "spec.rollout.steps", [0, 100], "spec.rollout.steps[0]", "greater than or equal to 1"),
     ("Specialist", "spec.rollout.promote", "sha256:12", "spec.rollout.promote", "should match"),
     ("Specialist", "spec.rollout.approval", "Maybe", "spec.rollout.approval", "supported values"),
+    ("Specialist", "spec.base", {"name": "tiny", "trial": 2}, "spec.base.trial", "not with base.name"),
+    ("Specialist", "spec.base.trial", 1, "spec.base.trial", "greater than or equal to 2"),
     ("Specialist", "spec.retrain.schedule", "every monday", "spec.retrain.schedule", "five cron fields"),
     ("Specialist", "spec.retrain.driftPercent", 0, "spec.retrain.driftPercent", "greater than 0"),
     ("Specialist", "spec.retrain.minimumIntervalSeconds", 1, "spec.retrain.minimumIntervalSeconds", "equal to 10"),

@@ -39,7 +39,7 @@ class Score(Model):
     """A published benchmark result."""
 
     task: Short = Field(description="Type of task, e.g. instruction-following, tool-calling.")
-    benchmark: Short = Field(description="Name, e.g. IFEval.")
+    benchmark: Short = Field(description="Name and whose protocol; only one name's values are compared.")
     value: float = Field(description="Score as published, 0 to 100.")
     source: str = Field(max_length=1024, description="Where it is published.")
 
@@ -123,6 +123,9 @@ class BaseModelSpec(Model):
     parameters: int = Field(ge=1, le=10_000_000_000, description="Number of parameters; under 10 billion.")
     context_tokens: int = Field(ge=16, le=10_000_000, description="Longest context.")
     licence: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9.+-]+$", description="SPDX identifier.")
+    outputs_may_train: Literal["Allowed", "Conditional", "Forbidden"] | None = Field(
+        None, description="What the licence says of outputs that train another model; absent: not known."
+    )
     memory: str = Field(max_length=16, pattern=r"^[0-9]+(Mi|Gi)$", description="Memory of one server.")
     scores: list[Score] = Field(default_factory=list, max_length=64, description="Published results.")
     pool: PoolSpec = Field(default_factory=PoolSpec, description="The servers.")

@@ -19,13 +19,23 @@ class BaseLimits(Model):
         None, max_length=64, description="Accepted SPDX identifiers; default: permissive ones."
     )
     min_context_tokens: int | None = Field(None, ge=1, description="Least context; default: what the task needs.")
+    outputs_may_train: bool = Field(False, description="Whether its outputs must be allowed to train other models.")
 
 
 class Base(Model):
     """Which BaseModel. Without a name the best one that keeps to the limits is chosen."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("!has(self.name) || !has(self.trial)", "base.trial chooses among several: not with base.name", ".trial"),
+        ),
+    )
     name: Name | None = Field(None, description="Name of a BaseModel; absent: chosen automatically.")
     limits: BaseLimits = Field(default_factory=BaseLimits, description="Limits on the choice.")
+    trial: int | None = Field(
+        None, ge=2, le=8, description="The best so many are trained a little, and the best measured one is chosen."
+    )
+    trial_percent: float = Field(10, gt=0, le=100, description="Of a training's steps (of 600 where it names none).")
 
 
 class Dataset(Model):
@@ -264,6 +274,18 @@ class Revision(Model):
     promoted: datetime | None = Field(None, description="When it became stable.")
 
 
+class TrialStatus(Model):
+    """One base on trial, and what the gate's job measured of it."""
+
+    base: Short = Field(description="BaseModel.")
+    key: str = Field(max_length=64, description="Digest of the trial's inputs.")
+    estimate: float | None = Field(None, description="Value of the metric on held-out traffic.")
+    lower: float | None = Field(None, description="Lower bound.")
+    upper: float | None = Field(None, description="Upper bound.")
+    n: int | None = Field(None, ge=0, description="Examples.")
+    failure: str | None = Field(None, max_length=1100, description="Why it is out, if it is.")
+
+
 class TrainingStatus(Model):
     """The revision in the making."""
 
@@ -280,6 +302,11 @@ class TrainingStatus(Model):
     bases: list[Annotated[str, Field(max_length=253)]] = Field(
         default_factory=list, max_length=64, description="BaseModels that could have been used then."
     )
+    trials: list[TrialStatus] = Field(
+        default_factory=list, max_length=8, description="Bases on trial, best ranked first.",
+        json_schema_extra=list_map("base"),
+    )
+    trial_winner: str | None = Field(None, max_length=253, description="The base that they chose.")
     ray_job: str | None = Field(None, max_length=253, description="Ray's id.")
     percent: float = Field(0, ge=0, le=100, description="Progress of the training.")
     loss: float | None = Field(None, description="Loss a token of the answers, smoothed.")

@@ -57,6 +57,7 @@ class RankedBase(Model):
 
     name: Short = Field(description="Name of the BaseModel.")
     suitable: bool = Field(description="Whether it may be used.")
+    score: float | None = Field(None, description="Its score, where it may be used; the terms are in the reason.")
     reason: Text = Field(description="Why, or why not.")
 
 
@@ -102,6 +103,7 @@ class TaskClusterStatus(Status):
     suitability: Suitability | None = Field(None, description="Whether a specialist is worth making of it.")
     cohesion: float | None = Field(None, description="Mean similarity to the centre, -1 to 1.")
     input_tokens_p95: int | None = Field(None, ge=0, description="95th percentile of the input length.")
+    input_tokens_p99: int | None = Field(None, ge=0, description="99th percentile of the input length.")
     labels: int | None = Field(None, ge=0, description="Number of distinct answers, where they are a closed set.")
     examples: list[Example] = Field(default_factory=list, max_length=5, description="A few calls, redacted.")
     candidates: list[RankedBase] = Field(

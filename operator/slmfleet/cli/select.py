@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from slmfleet.api.basemodel import BaseModelSpec
 from slmfleet.api.specialist import BaseLimits
 from slmfleet.cli.problem import fail
-from slmfleet.plan.select import Need, rank
+from slmfleet.plan.select import Need, rank, task_types
 
 
 def select_base(
@@ -23,13 +24,17 @@ def select_base(
     max_memory: Annotated[str | None, typer.Option(help="E.g. 8Gi.")] = None,
     max_parameters: Annotated[int | None, typer.Option(help="Most parameters.")] = None,
     licence: Annotated[list[str] | None, typer.Option(help="Accepted SPDX identifiers; default: permissive.")] = None,
+    outputs_may_train: Annotated[
+        bool, typer.Option("--outputs-may-train", help="Only bases whose outputs may train other models.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for a program.")] = False,
 ) -> None:
     """Rank base models for one task, best first, each with the reason for its place."""
-    limits = _limits(max_memory=max_memory, max_parameters=max_parameters, licences=licence)
+    limits = _limits(max_memory=max_memory, max_parameters=max_parameters, licences=licence,
+                     outputs_may_train=outputs_may_train)
     ranked = rank(_models(models), limits, _need(clusters, cluster))
     if as_json:
-        typer.echo(json.dumps({"cluster": cluster, "ranking": [vars(found) for found in ranked]}))
+        typer.echo(json.dumps({"cluster": cluster, "ranking": [asdict(found) for found in ranked]}))
         return
     for place, found in enumerate(ranked, 1):
         typer.echo(f"{place:>2}. {found.name:<24} {'yes' if found.suitable else 'no ':<4} {found.reason}")
@@ -87,4 +92,7 @@ def _need(clusters: Path | None, name: str) -> Need:
     task = next((c for c in found if c["name"] == name), None)
     if task is None:
         fail(f"--cluster {name}: not in {file}; it has {', '.join(c['name'] for c in found) or 'none'}")
-    return Need(context_tokens=int(task.get("input_tokens_p95", 0) * 9 / 8))
+    longest = task.get("input_tokens_p99") or task.get("input_tokens_p95") or 0
+    form, tools = task.get("output_format", {}).get("type", "text"), task.get("signature", {}).get("tools")
+    tasks = task_types(form, bool(tools))
+    return Need(context_tokens=int(longest * 9 / 8), tasks=tasks)

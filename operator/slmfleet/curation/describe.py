@@ -96,8 +96,9 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
         share=share,
         token_share=token_share,
         cohesion=cohesion,
-        input_tokens_p95=_p95([t[0] for t in tokens]),
-        output_tokens_p95=_p95([t[1] for t in tokens]),
+        input_tokens_p95=_quantile([t[0] for t in tokens], 0.95),
+        input_tokens_p99=_quantile([t[0] for t in tokens], 0.99),
+        output_tokens_p95=_quantile([t[1] for t in tokens], 0.95),
         signature=signature,
         output_format=expected,
         examples=_examples(cluster),
@@ -183,5 +184,5 @@ def _cohesion(members: Sequence[Call], most: int) -> float:
     return float(np.mean([mean[r].sum() / np.sqrt(len(r)) / norm if len(r) else 0.0 for r in rows])) if norm else 0.0
 
 
-def _p95(values: Sequence[int]) -> int:
-    return int(np.quantile(values, 0.95)) if values else 0
+def _quantile(values: Sequence[int], share: float) -> int:
+    return int(np.quantile(values, share)) if values else 0

@@ -6,13 +6,16 @@ A restart in between makes the same jobs and not second ones: their names are di
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from slmfleet.api import conditions
-from slmfleet.api.specialist import RetrainStatus, TrainingStatus
+from slmfleet.api.base import Model
+from slmfleet.api.specialist import Base, RetrainStatus, TrainingStatus, TrialStatus
 from slmfleet.plan import retrain, select
 from slmfleet.plan.facts import ClusterObject, SpecialistFacts, SpecialistObject
 from slmfleet.plan.names import object_name, short
+from slmfleet.plan.trial import all_failed, pending, told
 from slmfleet.plan.work import Work
 
 RAYJOB_NAME = 47  # KubeRay refuses a longer one
@@ -36,14 +39,20 @@ class Names:
         return [self.dataset, self.artifact, self.scratch, self.evaluation.rpartition("/")[0]]
 
 
+def stated(part: Model) -> dict[str, Any]:
+    """A part of the spec for a digest, without what has its default: an operator that knows a field more must not take
+    every Specialist for changed, and train them all."""
+    return part.model_dump(exclude_defaults=True)
+
+
 def names(me: SpecialistObject) -> Names | None:
     """Names derived from the pinned inputs; None while nothing is pinned."""
     pin = me.status.training
     if pin.key is None:
         return None
     name, spec = me.meta.name, me.spec
-    data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, spec.dataset.model_dump()])
-    attempt = short([pin.key, spec.gate.model_dump(exclude_none=True)])
+    data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, stated(spec.dataset)])
+    attempt = short([pin.key, stated(spec.gate)])
     return Names(
         attempt=attempt, dataset=f"datasets/{name}-{data}", dataset_job=object_name("curate", name, data),
         artifact=f"artifacts/{name}-{pin.key}", scratch=f"training/{name}-{pin.key}",
@@ -82,11 +91,14 @@ def _stuck(me: SpecialistObject, facts: SpecialistFacts, made: Names) -> str | N
     """Why the revision under way cannot go on, if so."""
     if facts.curation is not None and facts.curation.leaks:
         return "its dataset failed the leak test"
-    if (me.status.base or "") not in facts.bases:
+    on_trial = pending(me.status.training)
+    if all_failed(me.status):
+        return "no base's trial could be finished"
+    if not on_trial and (me.status.base or "") not in facts.bases:
         return f"BaseModel {me.status.base} is gone"
     steps = ((made.dataset_job, facts.curation), (made.training_job, facts.training),
              (made.evaluation_job, facts.evaluation))
-    job = next((name for name, result in steps if result is None), None)
+    job = next((name for name, result in steps[:1 if on_trial else 3] if result is None), None)
     fact = facts.jobs.get(job or "")
     if fact is None or fact.state != "Failed":
         return None
@@ -98,8 +110,8 @@ def pinned(work: Work) -> bool:
     """Whether the inputs are fixed. Fixing them is a step of its own that makes no object."""
     me, cluster = work.me, work.facts.cluster
     assert cluster is not None
-    trained = me.spec.training.model_dump(exclude={"queue"})  # where it waits does not change what it becomes
-    wanted = short([me.spec.dataset.model_dump(), trained, me.spec.base.model_dump()])
+    trained = me.spec.training.model_copy(update={"queue": None})  # where it waits does not change what it becomes
+    wanted = short([stated(me.spec.dataset), stated(trained), stated(me.spec.base)])
     pin = me.status.training
     thin = pin.spec_digest == wanted and _thin_and_newer(work)
     if pin.spec_digest == wanted and not thin:
@@ -108,28 +120,48 @@ def pinned(work: Work) -> bool:
         work.state(conditions.unknown("DatasetReady", "WaitingForDiscovery",
                                       "no discovery has seen this task yet"), "Waiting")
         return False
-    chosen = select.choose(me.spec.base, work.base_specs(), _need(me, cluster))
+    chosen = _base(work, cluster, keep=thin and pin.trigger is not None and not pin.trials)
     if not chosen.suitable:
         work.state(conditions.false("BaseSelected", "NoBaseFits", chosen.reason), "Refused", stop=True)
         return False
     before = me.status.retrain or RetrainStatus()
-    _fix(work, wanted, cluster, chosen, pin.trigger if thin else None, before.failures if thin else 0)
+    _fix(work, wanted, cluster, chosen, pin.trigger if thin else None, before.failures if thin else 0,
+         trial=not thin or bool(pin.trials))
     return False
 
 
 def _need(me: SpecialistObject, cluster: ClusterObject) -> select.Need:
-    """Prompts longer than the base's context cannot be learned; an eighth is left for the answer."""
-    return select.Need(context_tokens=int((cluster.status.input_tokens_p95 or 0) * 9 / 8), rank=me.spec.training.rank)
+    return replace(select.need_of(cluster.spec, cluster.status), rank=me.spec.training.rank)
+
+
+def choose(work: Work, winner: str) -> None:
+    """Fix the base that the trials chose; a step of its own, as fixing the inputs is."""
+    pin: TrainingStatus = work.changes["training"]
+    reason = f"measured best: {told(pin.trials)}"
+    key = short([pin.spec_digest, pin.cluster_version, pin.discovery_run, winner])
+    work.changes |= {"base": winner, "base_reason": reason,
+                     "training": pin.model_copy(update={"key": key, "trial_winner": winner})}
+    work.state(conditions.unknown("BaseSelected", "Measured", f"{winner}: {reason}"), f"Chose {winner}"[:63])
+
+
+def _contenders(spec: Base, suitable: list[str], inputs: list[Any]) -> list[TrialStatus]:
+    """The best of the ranking, to be measured; none where only one is left, or the spec asks for no trial."""
+    if spec.trial is None or spec.name is not None or len(suitable) < 2:
+        return []
+    return [TrialStatus(base=base, key=short([*inputs, base, "trial", spec.trial_percent]))
+            for base in suitable[:spec.trial]]
 
 
 def _fix(work: Work, wanted: str, cluster: ClusterObject, chosen: select.Ranked, trigger: str | None,
-         failures: int) -> None:
+         failures: int, *, trial: bool) -> None:
     me, now = work.me, work.facts.now
+    inputs = [wanted, cluster.status.version, cluster.status.run]
     suitable = [r.name for r in select.rank(work.base_specs(), me.spec.base.limits, _need(me, cluster)) if r.suitable]
     work.changes |= {
         "base": chosen.name, "base_reason": chosen.reason,
         "training": TrainingStatus(
-            key=short([wanted, cluster.status.version, cluster.status.run, chosen.name]), spec_digest=wanted,
+            key=short([*inputs, chosen.name]), spec_digest=wanted,
+            trials=_contenders(me.spec.base, suitable, inputs) if trial else [],
             cluster_version=cluster.status.version, discovery_run=cluster.status.run,
             task_calls=retrain.examples(cluster), trigger=trigger, started=now, bases=suitable[:64])}
     if me.spec.retrain is not None:
@@ -177,7 +209,8 @@ def _again(work: Work, wanted: str, cluster: ClusterObject) -> bool:
     if not chosen.suitable:
         work.notes.append(conditions.false("UpToDate", "NoBaseFits", f"{retrain.told(found)}; {chosen.reason}"))
         return False
-    _fix(work, wanted, cluster, chosen, retrain.told(found), failures)
+    better = any(trigger.reason == "BetterBase" for trigger in found)
+    _fix(work, wanted, cluster, chosen, retrain.told(found), failures, trial=better)
     work.notes.append(conditions.unknown("UpToDate", "Training", retrain.told(found)))
     return True
 

@@ -22,6 +22,7 @@ from slmfleet.plan.facts import JobFact, RouterFacts, RouterObject, SpecialistOb
 from slmfleet.plan.jobs import clean_job
 from slmfleet.plan.names import object_name, short
 from slmfleet.plan.pods import Object, store_prefix
+from slmfleet.plan.trial import trial_names
 from slmfleet.wire.jobs import FOLDER
 
 LOOK_SECONDS = 3600
@@ -59,6 +60,8 @@ def needed(specialists: Iterable[SpecialistObject]) -> set[str]:
         made = names(each)
         if made is not None:
             found |= set(made.folders())
+        for tried in trial_names(each):
+            found |= {tried.artifact, tried.scratch, tried.evaluation.rpartition("/")[0]}
         if each.spec.artifact is not None:
             found.add(each.spec.artifact.partition("@")[0].removeprefix("file:///").strip("/"))
     return found

@@ -78,13 +78,15 @@ def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundClu
             "teachable": found.teachable, "drift": _drift(found),
             "suitability": _suitability(found),
             "cohesion": round(found.cohesion, 3), "input_tokens_p95": found.input_tokens_p95,
+            "input_tokens_p99": found.input_tokens_p99,
             "labels": len(labels_found) if labels_found else None,
             "examples": [Example(prompt=e.prompt[-2048:], response=e.response[-2048:]) for e in found.examples[:3]]})
-    need = select.Need(context_tokens=int((status.input_tokens_p95 or 0) * 9 / 8))
+    need = select.need_of(me.spec, status)
     limits = mine.spec.base.limits if mine else BaseLimits()
     ranked = select.rank({name: base.spec for name, base in bases.items()}, limits, need)
     status = status.model_copy(update={
-        "candidates": [RankedBase(name=r.name, suitable=r.suitable, reason=r.reason[:4096]) for r in ranked[:64]],
+        "candidates": [RankedBase(name=r.name, suitable=r.suitable, score=r.score, reason=r.reason[:4096])
+                       for r in ranked[:64]],
         "specialist": mine.meta.name if mine else None})
     parts = [
         conditions.false("Found", "RouterNotFound", f"there is no Router {me.spec.router}") if router is None

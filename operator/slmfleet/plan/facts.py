@@ -82,8 +82,16 @@ class ServerFact:
 
 
 @dataclass(frozen=True)
+class TrialFact:
+    """What one base's trial left in the store."""
+
+    training: TrainingResult | None = None
+    evaluation: EvaluationResult | None = None
+
+
+@dataclass(frozen=True)
 class SpecialistFacts:
-    """What one Specialist's plan depends on."""
+    """What one Specialist's plan depends on. `trials`: by BaseModel, while the base is on trial."""
 
     cluster: ClusterObject | None
     router: RouterObject | None
@@ -96,6 +104,7 @@ class SpecialistFacts:
     signals: tuple[GatewaySignals, ...]
     ray_jobs_served: bool
     now: datetime
+    trials: Mapping[str, TrialFact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
-"""S4: which base model for which task. A chain of checks, each with a reason; then the smallest that fits first."""
+"""S4: which base model for which task. A chain of checks, each with a reason; then a score of those that pass."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import median
 
 from slmfleet.api.basemodel import BaseModelSpec
 from slmfleet.api.specialist import Base, BaseLimits
+from slmfleet.api.taskcluster import TaskClusterSpec, TaskClusterStatus
 
 PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0")
 UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "M": 10**6, "G": 10**9}
@@ -16,22 +19,42 @@ DEFAULT_MEMORY = "16Gi"
 
 @dataclass(frozen=True)
 class Need:
-    """What the task asks of a base."""
+    """What the task asks of a base. `tasks`: the types of published results that speak of it."""
 
     context_tokens: int = 0
     rank: int = 0
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of a score, in points, with what it is made of."""
+
+    name: str
+    points: float
+    detail: str
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One candidate with the reason for its place."""
+    """One candidate with the reason for its place; score and terms only where it is suitable."""
 
     name: str
     suitable: bool
     reason: str
+    score: float | None = None
+    terms: tuple[Term, ...] = ()
 
 
 Check = Callable[[BaseModelSpec, BaseLimits, Need], str | None]
+
+
+def need_of(spec: TaskClusterSpec, status: TaskClusterStatus) -> Need:
+    """What one task asks for: the 99th percentile of its prompts (the 95th where discovery measured no other), and an
+    eighth more for the answer. A prompt longer than the base's context cannot be learned."""
+    prompt = status.input_tokens_p99 or status.input_tokens_p95 or 0
+    types = task_types(spec.output_format.type, bool(spec.signature.tools))
+    return Need(context_tokens=int(prompt * 9 / 8), tasks=types)
 
 
 def quantity(text: str) -> int:
@@ -57,6 +80,20 @@ def _memory(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | None:
     return f"needs {base.memory} of memory, at most {most} is allowed; see spec.base.limits.maxMemory"
 
 
+def _pool_memory(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | None:
+    given = base.pool.resources.memory
+    if quantity(base.memory) <= quantity(given):
+        return None
+    return f"needs {base.memory} of memory, a server of its pool has {given}; see spec.pool.resources of the BaseModel"
+
+
+def _outputs(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | None:
+    if not limits.outputs_may_train or base.outputs_may_train == "Allowed":
+        return None
+    said = {"Conditional": "only on conditions", "Forbidden": "not"}.get(base.outputs_may_train or "", "not known to")
+    return f"its licence lets outputs train other models: {said}; see spec.base.limits.outputsMayTrain"
+
+
 def _parameters(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | None:
     if limits.max_parameters is None or base.parameters <= limits.max_parameters:
         return None
@@ -76,7 +113,7 @@ def _rank(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | None:
     return f"its pool takes adapters up to rank {base.pool.max_rank}, spec.training.rank is {need.rank}"
 
 
-CHECKS: tuple[Check, ...] = (_licence, _memory, _parameters, _context, _rank)
+CHECKS: tuple[Check, ...] = (_licence, _outputs, _memory, _pool_memory, _parameters, _context, _rank)
 
 
 def judge(name: str, base: BaseModelSpec, limits: BaseLimits, need: Need) -> Ranked:
@@ -85,19 +122,67 @@ def judge(name: str, base: BaseModelSpec, limits: BaseLimits, need: Need) -> Ran
         reason = check(base, limits, need)
         if reason is not None:
             return Ranked(name, False, reason)
-    scores = ", ".join(f"{score.benchmark} {score.value:g}" for score in base.scores[:3])
     facts = f"{base.parameters:,} parameters, {base.memory}, {base.licence}, context {base.context_tokens:,}"
-    return Ranked(name, True, f"{facts}; {scores}" if scores else facts)
+    return Ranked(name, True, facts)
 
 
 def rank(bases: Mapping[str, BaseModelSpec], limits: BaseLimits, need: Need) -> list[Ranked]:
-    """Suitable ones first: by mean published score, then by size (a specialist needs no more than suffices)."""
-    def order(found: Ranked) -> tuple[bool, float, int, str]:
-        spec = bases[found.name]
-        mean = sum(score.value for score in spec.scores) / len(spec.scores) if spec.scores else 0.0
-        return (not found.suitable, -mean, spec.parameters, found.name)
+    """Suitable ones first, by score; then the better measured, the smaller, and by name."""
+    judged = [judge(name, spec, limits, need) for name, spec in bases.items()]
+    rivals = {found.name: bases[found.name] for found in judged if found.suitable}
+    ranked = [scored(found, rivals, need) if found.suitable else found for found in judged]
 
-    return sorted((judge(name, spec, limits, need) for name, spec in bases.items()), key=order)
+    def order(found: Ranked) -> tuple[bool, float, int, int, str]:
+        spec = bases[found.name]
+        return (not found.suitable, -(found.score or 0.0), -len(spec.scores), spec.parameters, found.name)
+
+    return sorted(ranked, key=order)
+
+
+# --- the score ---------------------------------------------------------------------------------------------------
+
+POINTS_PER_DOUBLING = 2.0
+OTHER_TASKS = 0.25
+_TASKS = {"json": ("extraction",), "label": ("classification",), "text": ("summarisation",)}
+
+
+def task_types(output_type: str, tools: bool) -> tuple[str, ...]:
+    """Which published results speak of a task with answers of this form."""
+    return (*(("tool-calling",) if tools else _TASKS.get(output_type, ())), "instruction-following")
+
+
+def scored(found: Ranked, rivals: Mapping[str, BaseModelSpec], need: Need) -> Ranked:
+    """With its score in points: published quality against the rivals, less what its size costs.
+
+    Quality: mean over its results of the distance from the median of the same benchmark, where another has it too. A
+    result for another type of task weighs a quarter. No result to compare is 0: as good as the median. Size: each
+    doubling of the parameters must be worth two points, for fine-tuning closes much of the gap between small models.
+    """
+    base = rivals[found.name]
+    terms = (_quality(base, rivals, need), _size(base))
+    score = round(sum(term.points for term in terms), 2)
+    told = ", ".join(f"{term.name} {term.points:+.1f} ({term.detail})" for term in terms)
+    return Ranked(found.name, True, f"{found.reason}; score {score:.1f}: {told}", score, terms)
+
+
+def _quality(base: BaseModelSpec, rivals: Mapping[str, BaseModelSpec], need: Need) -> Term:
+    published: dict[str, list[float]] = {}
+    for rival in rivals.values():
+        for score in rival.scores:
+            published.setdefault(score.benchmark, []).append(score.value)
+    compared = [(score, median(published[score.benchmark]), 1.0 if not need.tasks or score.task in need.tasks
+                 else OTHER_TASKS) for score in base.scores if len(published[score.benchmark]) > 1]
+    if not compared:
+        alone = ", ".join(f"{score.benchmark} {score.value:g}" for score in base.scores[:3])
+        return Term("quality", 0.0, f"nothing to compare {alone} with" if alone else "no published result")
+    points = sum(weight * (score.value - middle) for score, middle, weight in compared)
+    detail = "; ".join(f"{score.benchmark} {score.value:g}, median {middle:g}" for score, middle, _ in compared[:4])
+    return Term("quality", round(points / sum(weight for _, _, weight in compared), 2), detail)
+
+
+def _size(base: BaseModelSpec) -> Term:
+    points = -POINTS_PER_DOUBLING * math.log2(base.parameters / 1e9)
+    return Term("size", round(points, 2), f"{base.parameters / 1e9:.3g} billion")
 
 
 def choose(wish: Base, bases: Mapping[str, BaseModelSpec], need: Need) -> Ranked:

@@ -10,14 +10,15 @@ from typing import Any
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
 from slmfleet.api.specialist import Revision, TrainingStatus
-from slmfleet.plan.attempt import Names, names, outcome, pinned
+from slmfleet.plan.attempt import Names, choose, names, outcome, pinned
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
 from slmfleet.plan.gate import evaluation_of, why_refused
-from slmfleet.plan.jobs import curate_job, evaluation_pod, job, ray_job, training_pod
+from slmfleet.plan.jobs import curate_job
 from slmfleet.plan.names import short
 from slmfleet.plan.pods import store_prefix
 from slmfleet.plan.stages import become_candidate, has_ended, roll_out, state_refused
+from slmfleet.plan.trial import measured, pending
 from slmfleet.plan.work import Work, score
 from slmfleet.wire.jobs import JobFailure
 
@@ -90,9 +91,14 @@ def _made(work: Work) -> bool:
     for serving in (work.me.status.candidate, stable):
         if serving is not None and serving.key == made.attempt:
             return _serving(work, serving)
-    if not (_dataset(work, made) and _trained(work, made)):
+    if not _dataset(work, made):
         return False
-    return _evaluated(work, made)
+    if pending(work.me.status.training):
+        winner = measured(work, made.dataset)
+        if winner is not None:
+            choose(work, winner)
+        return False
+    return _trained(work, made) and _evaluated(work, made)
 
 
 def _serving(work: Work, revision: Revision) -> bool:
@@ -142,18 +148,7 @@ def _trained(work: Work, made: Names) -> bool:
         return True
     if _failed(work, "Trained", made.training_job, "Training"):
         return False
-    router = facts.router
-    assert router is not None
-    source = base.spec.source.store_path or base.spec.source.hugging_face or ""
-    pod = training_pod(work.config, made.dataset, source, made.artifact, made.scratch, me.spec.training,
-                       store_prefix(router.spec.store.url))
-    owner = (me.meta.name, me.meta.uid)
-    if facts.ray_jobs_served:
-        work.objects.append(ray_job(made.training_job, "Specialist", owner, pod, me.spec.training))
-    else:
-        work.objects.append(job(made.training_job, "Specialist", owner, "training", pod,
-                                retries=me.spec.training.backoff_limit,
-                                deadline_seconds=me.spec.training.deadline_seconds, queue=me.spec.training.queue))
+    work.train(made.training_job, base.meta.name, made.dataset, made.artifact, made.scratch, me.spec.training)
     training = _training_status(work, made)
     work.changes["training"] = training
     progress = facts.progress
@@ -177,17 +172,11 @@ def _training_status(work: Work, made: Names) -> TrainingStatus:
 
 def _evaluated(work: Work, made: Names) -> bool:
     me, facts = work.me, work.facts
-    result, training, router, cluster = facts.evaluation, facts.training, facts.router, facts.cluster
-    assert training is not None and router is not None and cluster is not None
+    result, training = facts.evaluation, facts.training
+    assert training is not None
     if result is None:
         if not _failed(work, "Evaluated", made.evaluation_job, "Evaluating"):
-            base = facts.bases[me.status.base or ""]
-            source = base.spec.source.store_path or base.spec.source.hugging_face or ""
-            pod = evaluation_pod(work.config, made.dataset, source, made.artifact, made.evaluation, me.spec.gate,
-                                 cluster.spec.metric, me.spec.training.resources,
-                                 store_prefix(router.spec.store.url))
-            work.objects.append(job(made.evaluation_job, "Specialist", (me.meta.name, me.meta.uid), "evaluation", pod,
-                                    retries=2, deadline_seconds=3600))
+            work.evaluate(made.evaluation_job, me.status.base or "", made.dataset, made.artifact, made.evaluation)
             work.state(conditions.unknown("Evaluated", "JobRunning", f"job {made.evaluation_job}"), "Evaluating")
         return False
     verdict = evaluation_of(result)

@@ -8,10 +8,11 @@ from typing import Any, Literal
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
 from slmfleet.api.basemodel import BaseModelSpec
-from slmfleet.api.specialist import Evaluation, HistoryEntry, Revision, RolloutStatus, SpecialistStatus
+from slmfleet.api.specialist import Evaluation, HistoryEntry, Revision, RolloutStatus, SpecialistStatus, Training
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
-from slmfleet.plan.pods import Object
+from slmfleet.plan.jobs import evaluation_pod, job, ray_job, training_pod
+from slmfleet.plan.pods import Object, store_prefix
 
 Outcome = Literal["Promoted", "RolledBack", "Refused", "Superseded"]
 
@@ -33,6 +34,33 @@ class Work:
     def base_specs(self) -> dict[str, BaseModelSpec]:
         """Specs of the BaseModels by name."""
         return {name: base.spec for name, base in self.facts.bases.items()}
+
+    def train(self, name: str, base: str, dataset: str, out: str, scratch: str, training: Training) -> None:
+        """Make a training job: a RayJob where that kind is served, else a Job that starts Ray in its own pod."""
+        pod = training_pod(self.config, dataset, self._source(base), out, scratch, training, self._prefix())
+        owner = (self.me.meta.name, self.me.meta.uid)
+        if self.facts.ray_jobs_served:
+            self.objects.append(ray_job(name, "Specialist", owner, pod, training))
+            return
+        self.objects.append(job(name, "Specialist", owner, "training", pod, retries=training.backoff_limit,
+                                deadline_seconds=training.deadline_seconds, queue=training.queue))
+
+    def evaluate(self, name: str, base: str, dataset: str, model: str, out: str) -> None:
+        """Make a job of the gate."""
+        cluster, spec = self.facts.cluster, self.me.spec
+        assert cluster is not None
+        pod = evaluation_pod(self.config, dataset, self._source(base), model, out, spec.gate, cluster.spec.metric,
+                             spec.training.resources, self._prefix())
+        self.objects.append(job(name, "Specialist", (self.me.meta.name, self.me.meta.uid), "evaluation", pod,
+                                retries=2, deadline_seconds=3600))
+
+    def _source(self, base: str) -> str:
+        source = self.facts.bases[base].spec.source
+        return source.store_path or source.hugging_face or ""
+
+    def _prefix(self) -> str:
+        assert self.facts.router is not None
+        return store_prefix(self.facts.router.spec.store.url)
 
     def state(self, condition: Condition, stage: str, *, stop: bool = False) -> None:
         """Where the Specialist stands. `stop`: nothing more happens before somebody changes something."""
@@ -71,7 +99,11 @@ class Work:
 
 def score(verdict: Evaluation) -> str:
     """The estimate with its interval."""
-    return f"{verdict.estimate:.3f} [{verdict.lower:.3f}, {verdict.upper:.3f}]"
+    return score_of(verdict.estimate, verdict.lower, verdict.upper)
+
+
+def score_of(estimate: float, lower: float, upper: float) -> str:
+    return f"{estimate:.3f} [{lower:.3f}, {upper:.3f}]"
 
 
 def _weight(status: SpecialistStatus) -> int:

@@ -81,6 +81,7 @@ class FoundCluster(Message):
     token_share: float = Field(0.0, ge=0, le=1)
     cohesion: float = Field(0.0, ge=-1, le=1)
     input_tokens_p95: int = 0
+    input_tokens_p99: int | None = None
     output_tokens_p95: int = 0
     signature: Signature
     output_format: OutputFormat

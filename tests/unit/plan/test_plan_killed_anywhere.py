@@ -34,10 +34,11 @@ from plan_builders import (
 
 from slmfleet.api.router import RouterStatus
 from slmfleet.plan.attempt import names
-from slmfleet.plan.facts import JobFact, RouterObject, SpecialistObject
+from slmfleet.plan.facts import JobFact, RouterObject, SpecialistObject, TrialFact
 from slmfleet.plan.pool import adapter_name
 from slmfleet.plan.router import plan_router
 from slmfleet.plan.specialist import plan_specialist
+from slmfleet.plan.trial import trial_names
 from slmfleet.wire.discovery import ClustersFile, DiscoveryResult
 from slmfleet.wire.jobs import EvaluationResult
 from slmfleet.wire.signals import CaptureSignals, SpecialistSignals
@@ -205,6 +206,33 @@ def test_training_again_killed_anywhere_comes_to_the_same_end(
     assert (status.stage, status.candidate, [h.outcome for h in status.history]) == ("Promoted", None, history)
     assert status.history[0].trigger == "Drift: drift of 40 %, from 20"
     assert status.history[1].trigger is None
+
+
+class OnTrial(World):
+    """Two bases on trial; the second one is measured better."""
+
+    def observed(self, me: SpecialistObject) -> Any:
+        seen = super().observed(me)
+        (held,) = seen.bases.values()
+        bases = {"tiny": held, "other": replace(base("other", parameters=2_000_000), status=held.status)}
+        known = {}
+        for tried in trial_names(me):
+            estimate = 0.9 if tried.base == "other" else 0.8
+            known[tried.base] = TrialFact(
+                TRAINED if tried.training_job in self.finished else None,
+                PASSED.model_copy(update={"estimate": estimate}) if tried.evaluation_job in self.finished else None)
+        return replace(seen, bases=bases, trials=known)
+
+
+@settings(max_examples=15)
+@given(disturbed=disturbances)
+def test_a_trial_of_bases_killed_anywhere_comes_to_the_same_end(disturbed: list[tuple[str, bool]]) -> None:
+    world = run(disturbed, OnTrial(PASSED, written=[specialist(base={"trial": 2})]))
+    status = world.written[-1].status
+    assert [name.split("-")[0] for name in world.created] == [
+        "curate", "trial", "measure", "trial", "measure", "train", "evaluate"]  # fmt: skip
+    assert (status.stage, status.base, status.training.trial_winner) == ("Promoted", "other", "other")
+    assert [(each.base, each.estimate) for each in status.training.trials] == [("tiny", 0.8), ("other", 0.9)]
 
 
 @settings(max_examples=15)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from plan_builders import base
+import yaml
+from plan_builders import base, cluster
 
+from slmfleet.api.basemodel import BaseModelSpec
 from slmfleet.api.specialist import Base, BaseLimits
-from slmfleet.plan.select import Need, choose, judge, quantity, rank
+from slmfleet.plan.select import Need, choose, judge, need_of, quantity, rank, task_types
 
 CHECKS: list[tuple[dict[str, Any], dict[str, Any], Need, str]] = [
     # base, limits, need, part of the reason
     ({"licence": "LicenseRef-llama3"}, {}, Need(), "licence LicenseRef-llama3 is not among the accepted ones"),
     ({"licence": "MIT"}, {"licences": ["Apache-2.0"]}, Need(), "(Apache-2.0); see spec.base.limits.licences"),
     ({"licence": "MIT"}, {"licences": []}, Need(), "licence MIT is not among the accepted ones"),
+    ({"licence": "MIT", "outputsMayTrain": "Conditional"}, {"outputsMayTrain": True}, Need(), "only on conditions"),
+    ({"licence": "MIT"}, {"outputsMayTrain": True}, Need(), "not known to; see spec.base.limits.outputsMayTrain"),
+    ({"memory": "3Gi"}, {}, Need(), "needs 3Gi of memory, a server of its pool has 2Gi; see spec.pool.resources"),
     ({"memory": "17Gi"}, {}, Need(), "needs 17Gi of memory, at most 16Gi is allowed; see spec.base.limits.maxMemory"),
     ({"memory": "1025Mi"}, {"maxMemory": "1Gi"}, Need(), "at most 1Gi is allowed"),
     ({"parameters": 2_000_000}, {"maxParameters": 1_999_999}, Need(), "2,000,000 parameters, at most 1,999,999"),
@@ -36,6 +42,8 @@ def test_a_base_that_does_not_fit_says_why(
 LIMIT_ITSELF: list[tuple[dict[str, Any], dict[str, Any], Need]] = [
     ({"licence": "LicenseRef-llama3"}, {"licences": ["LicenseRef-llama3"]}, Need()),
     ({"memory": "1024Mi"}, {"maxMemory": "1Gi"}, Need()),
+    ({"memory": "2Gi"}, {}, Need()),
+    ({"outputsMayTrain": "Allowed"}, {"outputsMayTrain": True}, Need()),
     ({"parameters": 2_000_000}, {"maxParameters": 2_000_000}, Need()),
     ({"contextTokens": 512}, {"minContextTokens": 512}, Need(context_tokens=512)),
     ({"pool": {"maxRank": 16}}, {}, Need(rank=16)),
@@ -47,25 +55,88 @@ def test_the_limit_itself_is_allowed(spec: dict[str, Any], limits: dict[str, Any
     assert judge("tiny", base(**spec).spec, BaseLimits.model_validate(limits), need).suitable
 
 
-def test_a_base_that_fits_shows_its_figures() -> None:
-    scored = base(scores=[{"task": "tools", "benchmark": "BFCL", "value": 61.5, "source": "a paper"}])
-    reason = judge("tiny", scored.spec, BaseLimits(), Need()).reason
-    assert reason == "1,000,000 parameters, 1Gi, Apache-2.0, context 512; BFCL 61.5"
+def scores(*values: float, task: str = "any") -> list[dict[str, Any]]:
+    return [{"task": task, "benchmark": f"B{i}", "value": value, "source": "s"} for i, value in enumerate(values)]
 
 
-def scores(*values: float) -> list[dict[str, Any]]:
-    return [{"task": "any", "benchmark": f"B{i}", "value": value, "source": "s"} for i, value in enumerate(values)]
+def ranked(need: Need = Need(), **bases: dict[str, Any]) -> list[tuple[str, float | None, dict[str, float]]]:
+    """Name, score and points by term, best first."""
+    found = rank({name: base(**spec).spec for name, spec in bases.items()}, BaseLimits(), need)
+    return [(r.name, r.score, {term.name: term.points for term in r.terms}) for r in found]
 
 
-def test_the_best_mean_score_leads_then_the_smaller_then_the_name_and_what_does_not_fit_is_last() -> None:
-    bases = {
-        "unfit": base(licence="GPL-3.0", scores=scores(99)),
-        "b-small": base(parameters=10), "a-small": base(parameters=10), "large": base(parameters=99),
-        "good": base(parameters=99, scores=scores(60)), "mixed": base(scores=scores(90, 10)),
-    }  # fmt: skip
-    ranked = rank({name: b.spec for name, b in bases.items()}, BaseLimits(), Need())
-    assert [r.name for r in ranked] == ["good", "mixed", "a-small", "b-small", "large", "unfit"]
-    assert [r.suitable for r in ranked] == [True] * 5 + [False]
+def test_the_score_and_its_terms_are_in_the_reason() -> None:
+    found = rank({"one": base(scores=scores(60)).spec, "two": base(scores=scores(70)).spec}, BaseLimits(), Need())
+    assert found[0].name == "two"
+    assert found[0].reason == ("1,000,000 parameters, 1Gi, Apache-2.0, context 512; score 24.9: "
+                               "quality +5.0 (B0 70, median 65), size +19.9 (0.001 billion)")  # fmt: skip
+
+
+BILLION = 1_000_000_000
+
+
+def test_each_doubling_of_the_size_must_be_worth_two_points() -> None:
+    assert ranked(one={"parameters": BILLION}, two={"parameters": 2 * BILLION}, four={"parameters": 4 * BILLION}) == [
+        ("one", 0.0, {"quality": 0.0, "size": 0.0}), ("two", -2.0, {"quality": 0.0, "size": -2.0}),
+        ("four", -4.0, {"quality": 0.0, "size": -4.0})]  # fmt: skip
+    big = {"parameters": 4 * BILLION, "scores": scores(70)}
+    assert ranked(small={"parameters": BILLION, "scores": scores(63)}, big=big)[0][0] == "big"
+    assert ranked(small={"parameters": BILLION, "scores": scores(67)}, big=big)[0][0] == "small"
+
+
+def test_only_results_of_one_benchmark_are_compared() -> None:
+    """A figure that nobody else has says nothing; neither does one of a base that may not be used."""
+    lone = {"scores": [{"task": "any", "benchmark": "Own", "value": 99, "source": "s"}]}
+    assert ranked(lone=lone, plain={})[0][2]["quality"] == 0
+    unfit = {"scores": scores(90), "licence": "GPL-3.0"}
+    assert ranked(good={"scores": scores(50)}, unfit=unfit)[0][2]["quality"] == 0
+
+
+def test_results_for_another_type_of_task_weigh_a_quarter() -> None:
+    mixed = {"scores": [*scores(80, task="tool-calling"),
+                        {"task": "reasoning", "benchmark": "R", "value": 40, "source": "s"}]}  # fmt: skip
+    other = {"scores": [*scores(60, task="tool-calling"),
+                        {"task": "reasoning", "benchmark": "R", "value": 60, "source": "s"}]}  # fmt: skip
+    found = ranked(Need(tasks=("tool-calling",)), mixed=mixed, other=other)
+    assert found[0][0] == "mixed"
+    assert found[0][2]["quality"] == pytest.approx((10 - 0.25 * 10) / 1.25)
+
+
+def test_on_one_score_the_better_measured_leads_then_the_name_and_what_does_not_fit_is_last() -> None:
+    found = ranked(unfit={"licence": "GPL-3.0", "scores": scores(99)}, b={}, a={}, known={"scores": scores(9)})
+    assert [name for name, _, _ in found] == ["known", "a", "b", "unfit"]
+    assert found[-1][1] is None
+
+
+TYPES = [("label", False, "classification"), ("json", False, "extraction"), ("text", False, "summarisation"),
+         ("json", True, "tool-calling")]
+
+
+@pytest.mark.parametrize("form, tools, first", TYPES)
+def test_the_form_of_the_answers_says_which_results_speak_of_the_task(form: str, tools: bool, first: str) -> None:
+    assert task_types(form, tools) == (first, "instruction-following")
+
+
+def test_the_context_must_hold_the_99th_percentile() -> None:
+    both = cluster(status={"inputTokensP95": 400, "inputTokensP99": 800})
+    assert need_of(both.spec, both.status).context_tokens == 900
+    older = cluster(status={"inputTokensP95": 400})
+    assert need_of(older.spec, older.status).context_tokens == 450
+
+
+def test_the_catalogue_is_a_dozen_bases_or_more_each_with_its_sources() -> None:
+    text = (Path(__file__).parents[3] / "charts/slmfleet/files/catalogue.yaml").read_text()
+    found = {o["metadata"]["name"]: o for o in yaml.safe_load_all(text)}
+    assert len(found) >= 12
+    specs = {name: BaseModelSpec.model_validate(o["spec"]) for name, o in found.items()}
+    for name, spec in specs.items():
+        assert found[name]["metadata"]["annotations"]["slmfleet.dev/source"].startswith("https://")
+        assert all(score.source.startswith("https://") for score in spec.scores)
+        accepting = BaseLimits(max_memory="32Gi", licences=[spec.licence])
+        assert judge(name, spec, accepting, Need()).suitable, name
+    suitable = [r.name for r in rank(specs, BaseLimits(), Need(context_tokens=4096, rank=16)) if r.suitable]
+    assert len(suitable) >= 8
+    assert not {"xlam-2-1b-fc-r", "nemotron-nano-9b-v2", "llama-3-2-1b-instruct"} & set(suitable)
 
 
 BASES = {"one": base("one").spec, "two": base("two", scores=scores(50)).spec,

@@ -159,6 +159,14 @@ def test_a_dataset_that_came_out_too_small_waits_for_a_newer_discovery() -> None
     assert job_of(again, "dataset") != job_of(me, "dataset")
 
 
+def test_a_field_at_its_default_is_no_change_of_the_spec() -> None:
+    """So an operator whose spec knows a field more trains nothing again."""
+    before = pinned()
+    same = specialist(training={"rank": 16, "seed": 0}, gate={"floor": 0.9}, dataset={"heldoutPercent": 20})
+    assert names(replace(before, spec=same.spec)) == names(before)
+    assert applied(planned(replace(before, spec=same.spec))) == applied(planned(before))
+
+
 CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     # change of the spec, what is made anew
     ({"serving": {"maxTokens": 7}}, set()),
