@@ -85,7 +85,7 @@ class Specialists:
                 _payload(server, pool, route, _sampling(route, revision, request, seed), prompt, headers)
                 for seed in range(route.spec.samples)
             ]
-            attempt = await self._ask_all(server, counter, samples, route, seconds)
+            attempt = await self._ask_all(server, counter, samples, route, revision.adapter, seconds)
         finally:
             slots.give_back(name)
         if attempt.result == "spilled":
@@ -106,7 +106,7 @@ class Specialists:
             found = pick(pool.placements, adapter, limit, now, self._rng)
             if isinstance(found, Server) and (waited or not slots.awaits(name)):
                 if slots.admits(name, bound, now):
-                    return "deadline" if found.expected_seconds(now) >= seconds else found
+                    return "deadline" if found.expected_seconds(now, adapter) >= seconds else found
                 found = "share"
             if found == "cold":
                 return found
@@ -118,17 +118,18 @@ class Specialists:
             waited = True
 
     async def _ask_all(
-        self, server: Server, counter: PoolCounter, samples: list[bytes], route: CompiledRoute, limit: float
+        self, server: Server, counter: PoolCounter, samples: list[bytes], route: CompiledRoute, adapter: str,
+        limit: float,
     ) -> Attempt:
         """Mostly one sample. Several are asked at once and vote; each counts as a call in flight."""
         if len(samples) == 1:
-            return await self._ask(server, counter, samples[0], route, limit)
+            return await self._ask(server, counter, samples[0], route, adapter, limit)
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(self._ask(server, counter, sample, route, limit)) for sample in samples]
+            asked = [group.create_task(self._ask(server, counter, each, route, adapter, limit)) for each in samples]
         return majority([task.result() for task in asked], route.spec.output)
 
     async def _ask(
-        self, server: Server, counter: PoolCounter, payload: bytes, route: CompiledRoute, limit: float
+        self, server: Server, counter: PoolCounter, payload: bytes, route: CompiledRoute, adapter: str, limit: float
     ) -> Attempt:
         begun = self._clock()
         answer = Collect(ANSWER_BYTES)
@@ -149,7 +150,7 @@ class Specialists:
         if attempt.server_erred:
             server.erred(now)
         if attempt.answer is not None:
-            server.observe(now - begun, now)
+            server.observe(now - begun, now, adapter)
         return attempt
 
 

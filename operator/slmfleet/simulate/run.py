@@ -61,7 +61,7 @@ class PoolRun:
         self._rng = random.Random(f"{self.seed}/{self.pool.name}/{self.system.name}")
         self._choice = Choice(self._rng, spec.max_in_flight, spec.adapter_slots)
         self._choose = CHOICES[self.system.choose]
-        self._fair = self.system.choose == "two-choices"
+        self._fair = self.system.choose in ("two-choices", "resident-first")
         self._on_demand = self.system.place == "on-demand"
         self._rates = rates(service)
         self._slots = Slots()
@@ -127,7 +127,7 @@ class PoolRun:
         slots, why = self._slots, found if isinstance(found, str) else "share"
         bound = self._choice.max_in_flight * len(self._choice.placements)
         if isinstance(found, SimulatedServer) and self._admits(call, bound, now):
-            if found.expected_seconds(now) >= call.timeout_seconds:
+            if found.expected_seconds(now, call.name) >= call.timeout_seconds:
                 self._spill(call, "deadline", now)
                 return
             self._begin(call, found, now)
@@ -204,7 +204,7 @@ class PoolRun:
 
     def _answered(self, call: Call, server: SimulatedServer, now: float) -> None:
         self._leave(call, server, now)
-        server.observe(now - call.begun, now)
+        server.observe(now - call.begun, now, call.name)
         self.outcomes.served(call.index, call.first_token_at - call.arrived, now - call.arrived)
         self._slots.give_back(call.name)
 
@@ -278,7 +278,8 @@ class PoolRun:
     def _scale(self, now: float) -> None:
         assert self._autoscaler is not None
         current = len(self._servers)
-        ready, calls = sum(server.ready for server in self._servers), self._calls.seen(EPOCH + timedelta(seconds=now))
+        ready = sum(server.ready for server in self._servers)
+        calls = {} if self._on_demand else self._calls.seen(EPOCH + timedelta(seconds=now))
         wanted = self._autoscaler.wanted(current, ready, calls, now)
         if wanted == current:
             return
