@@ -45,7 +45,7 @@ async def observe(context: Context, me: BaseObject) -> BaseFacts:
     prefix = next((store_prefix(o["spec"]["store"].get("url", "")) for o in context.cache.all(ROUTER)), "")
     every: list[Mapping[str, object]] = list(context.cache.all(POD, plan.pool_labels(me.meta.name)))
     return BaseFacts(specialists=users, store_prefix=prefix, servers=tuple(servers),
-                     demand=context.board.demand(me.meta.name), now=context.now(),
+                     demand=context.board.demand(me.meta.name), now=context.now(), calls=context.board.calls(),
                      pod_problem=None if live else parse.pod_problem(every))
 
 

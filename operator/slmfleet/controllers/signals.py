@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from slmfleet.plan.demand import PoolLoad
 from slmfleet.plan.fleet import Demand
 from slmfleet.plan.gateway import ADMIN
+from slmfleet.plan.placement import RecentCalls
+from slmfleet.plan.pool import adapter_name
 from slmfleet.wire.signals import GatewaySignals
 
 LLM_SECONDS = 30.0
@@ -37,6 +39,7 @@ class Board:
         self._last: dict[str, GatewaySignals] = {}
         self._seen: dict[str, datetime] = {}
         self._pools: dict[str, PoolLoad] = {}
+        self._calls = RecentCalls()
         self._llm_errors: dict[str, deque[tuple[datetime, int]]] = {}
 
     def of(self, router: str) -> tuple[GatewaySignals, ...]:
@@ -49,6 +52,10 @@ class Board:
         if found is None:
             return Demand(watched_since=self._since)
         return found.demand(now, self._since)
+
+    def calls(self) -> dict[str, float]:
+        """Recent calls by adapter, served or not, all gateways together."""
+        return self._calls.seen(self._clock())
 
     def llm_errors(self, router: str) -> int:
         """Calls that the LLM failed in the last `LLM_SECONDS`."""
@@ -77,6 +84,14 @@ class Board:
             return
         self.take(key, signals)
 
+    def _count_calls(self, before: GatewaySignals, after: GatewaySignals, now: datetime) -> None:
+        for name, specialist in after.specialists.items():
+            was = before.specialists.get(name)
+            for revision, arm in specialist.arms.items():
+                old = was.arms.get(revision) if was else None
+                if (new := arm.assigned - (old.assigned if old else 0)) > 0:
+                    self._calls.add(adapter_name(name, revision), new, now)
+
     def _count_llm(self, router: str, before: GatewaySignals | None, after: GatewaySignals, now: datetime) -> None:
         known = self._llm_errors.setdefault(router, deque(maxlen=100))
         new = _llm_failures(after) - _llm_failures(before)
@@ -98,6 +113,8 @@ class Board:
             if pool.arrivals > (was.arrivals if was else 0) and (was is not None or before is not None):
                 known.last_call = now
             known.forget(now)
+        if before is not None:
+            self._count_calls(before, signals, now)
         self._count_llm(key.split("/", 1)[0], before, signals, now)
         self._last[key] = signals
         if before is None or before.model_copy(update={"uptime_seconds": signals.uptime_seconds}) != signals:

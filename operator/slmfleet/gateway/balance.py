@@ -8,13 +8,14 @@ that answers several calls in a row with errors: an error is fast, so it would a
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp
 from typing import Literal
 
 from slmfleet.gateway.origin import Origin
 
 DECAY_SECONDS = 10.0
+FADED_SECONDS = 100.0
 EJECT_SECONDS = 0.5
 EJECT_SECONDS_MAX = 15.0
 ERRORS_IN_A_ROW = 5
@@ -33,18 +34,28 @@ class Server:
     failures: int = 0
     errors: int = 0
     ejected_until: float = 0.0
+    by_adapter: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def observe(self, seconds: float, now: float) -> None:
+    def observe(self, seconds: float, now: float, adapter: str | None = None) -> None:
         """Peak EWMA: up at once, down slowly (Finagle's). `typical` goes towards the median, step by step."""
-        weight = 0.0 if seconds > self.latency else exp(-(now - self.observed_at) / DECAY_SECONDS)
-        self.latency = self.latency * weight + seconds * (1 - weight)
+        self.latency = _peak_ewma(self.latency, self.observed_at, seconds, now)
         self.observed_at = now
         self.failures = self.errors = 0
         self.typical = (self.typical * STEP if seconds > self.typical else self.typical / STEP) or seconds
+        if adapter is None:
+            return
+        if adapter not in self.by_adapter:
+            self.by_adapter = {name: seen for name, seen in self.by_adapter.items() if now - seen[1] < FADED_SECONDS}
+        latency, at = self.by_adapter.get(adapter, (0.0, now))
+        self.by_adapter[adapter] = (_peak_ewma(latency, at, seconds, now), now)
 
-    def expected_seconds(self, now: float) -> float:
-        """What a call is likely to take; it fades, so that a slow moment is not held against it for ever."""
-        return self.latency * exp(-(now - self.observed_at) / DECAY_SECONDS)
+    def expected_seconds(self, now: float, adapter: str | None = None) -> float:
+        """What a call is likely to take; it fades, so that a slow moment is not held against it for ever.
+
+        With an adapter: by its own answers. Others' long answers do not make a short one late.
+        """
+        latency, at = (self.latency, self.observed_at) if adapter is None else self.by_adapter.get(adapter, (0.0, now))
+        return latency * exp(-(now - at) / DECAY_SECONDS)
 
     def usual_seconds(self, now: float) -> float:
         """What most calls take; it fades, too."""
@@ -81,6 +92,11 @@ class Placement:
 
     server: Server
     adapters: frozenset[str]
+
+
+def _peak_ewma(latency: float, at: float, seconds: float, now: float) -> float:
+    weight = 0.0 if seconds > latency else exp(-(now - at) / DECAY_SECONDS)
+    return latency * weight + seconds * (1 - weight)
 
 
 def share_of(max_in_flight: int, processes: int) -> int:

@@ -107,7 +107,7 @@ class Specialists:
             found = pick(pool.placements, adapter, limit, now, self._rng)
             if isinstance(found, Server) and (waited or not slots.awaits(name)):
                 if slots.admits(name, bound, now):
-                    return "deadline" if found.expected_seconds(now) >= seconds else found
+                    return "deadline" if found.expected_seconds(now, adapter) >= seconds else found
                 found = "share"
             if found == "cold":
                 return found
@@ -204,5 +204,5 @@ class Specialists:
         if attempt.server_erred:
             server.erred(now)
         if attempt.answer is not None:
-            server.observe(now - begun, now)
+            server.observe(now - begun, now, question.revision.adapter)
         return attempt

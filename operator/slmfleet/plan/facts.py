@@ -138,13 +138,14 @@ class ChatTemplate:
 
 @dataclass(frozen=True)
 class BaseFacts:
-    """What one BaseModel's plan depends on."""
+    """What one BaseModel's plan depends on. `calls`: recent calls by adapter."""
 
     specialists: Mapping[str, SpecialistObject]
     store_prefix: str
     servers: tuple[ServerFact, ...]
     demand: Demand
     now: datetime
+    calls: Mapping[str, float] = field(default_factory=dict)
     pod_problem: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""The fleet planner: how many servers a pool should have, and which adapters each should hold.
+"""The fleet planner: how many servers a pool should have. (Which adapters each holds: `placement`.)
 
 Pure: measured demand in, numbers out. Scales up at once, down only after the idle time; a scale to zero needs a whole
 idle time without a single call. What it does not do: move adapters between pools, or buy nodes.
@@ -7,7 +7,6 @@ idle time without a single call. What it does not do: move adapters between pool
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,12 +22,13 @@ class Demand:
     the scale-down window (`PEAK_SECONDS`). `last_call`: when the newest call that wanted the pool arrived, as far as
     is known.
     `watched_since`: when counting began; before that nothing is known. `spilled`: calls that found it full in the
-    last seconds.
+    last seconds. `adapters`: adapters that were called lately, each of which should have a place.
     """
 
     mean_in_flight: float = 0.0
     peak_in_flight: float = 0.0
     spilled: int = 0
+    adapters: int = 0
     last_call: datetime | None = None
     watched_since: datetime | None = None
 
@@ -55,18 +55,21 @@ def replicas(spec: PoolSpec, current: int, demand: Demand, *, chosen: bool, held
     if idle:
         why = "a rollout is under way" if held else f"no call for {spec.idle_seconds} s"
         return Scale(min(floor, spec.max_replicas), why)
-    wanted = max(1, math.ceil(demand.mean_in_flight / spec.target_in_flight), floor)
+    floor = max(1, floor, math.ceil(demand.adapters / spec.adapter_slots))
+    wanted = max(floor, math.ceil(demand.mean_in_flight / spec.target_in_flight))
     if demand.spilled:  # turned away by busy servers: one more; by servers that are still starting: wait for them
         busy = demand.mean_in_flight >= spec.target_in_flight * current / 2 > 0
         wanted = max(wanted, current + busy)
     if wanted < current and _watched_seconds(demand, now) < PEAK_SECONDS:
         return Scale(min(current, spec.max_replicas), "counting has just begun")
     if wanted < current:
-        needed = max(1, floor, math.ceil(demand.peak_in_flight / spec.target_in_flight))
+        needed = max(floor, math.ceil(demand.peak_in_flight / spec.target_in_flight))
         wanted = min(current, needed)
     wanted = min(wanted, spec.max_replicas)
     if wanted == 1 and current == 0:
         return Scale(1, "a call came while the pool was at zero")
+    if wanted == floor > math.ceil(demand.peak_in_flight / spec.target_in_flight) > 0 and demand.adapters:
+        return Scale(wanted, f"{demand.adapters} adapters called lately, {spec.adapter_slots} slots a server")
     return Scale(wanted, f"{demand.mean_in_flight:.1f} calls in flight, {spec.target_in_flight:g} a server")
 
 
@@ -78,15 +81,3 @@ def _idle(spec: PoolSpec, current: int, demand: Demand, now: datetime) -> bool:
     """Whether no call came for the idle time. A running pool gets that time anew when watching began."""
     last = demand.last_call or (demand.watched_since if current else None)
     return last is None or (now - last).total_seconds() > spec.idle_seconds
-
-
-def placement(adapters: Sequence[str], servers: Iterable[str], slots: int) -> dict[str, tuple[str, ...]]:
-    """Which server holds which adapters: all on each while they fit, else spread evenly by name.
-
-    >>> placement(["a", "b", "c"], ["p", "q"], 2)
-    {'p': ('a', 'b'), 'q': ('c', 'a')}
-    """
-    names, pods = sorted(adapters), sorted(servers)
-    if len(names) <= slots:
-        return {pod: tuple(names) for pod in pods}
-    return {pod: tuple(names[(i * slots + k) % len(names)] for k in range(slots)) for i, pod in enumerate(pods)}

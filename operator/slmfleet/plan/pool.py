@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
@@ -13,6 +13,7 @@ from slmfleet.plan import fleet
 from slmfleet.plan.config import Config, Mount
 from slmfleet.plan.facts import BaseFacts, BaseObject, Plan, SpecialistObject
 from slmfleet.plan.names import labels, object_name, owner_reference
+from slmfleet.plan.placement import LATELY, placement
 from slmfleet.plan.pods import Object, StoreMount, pod_spec, resources
 
 HTTP, GRPC, METRICS = 8000, 8001, 8002
@@ -51,7 +52,9 @@ def plan_base(config: Config, base: BaseObject, facts: BaseFacts) -> Plan:
     held = any(s.status.candidate is not None and s.status.candidate.base == base.meta.name
                and s.status.rollout.stage in ("Placing", "Shadow", "Canary") for s in facts.specialists.values())
     status = base.status
-    scale = fleet.replicas(base.spec.pool, status.replicas, facts.demand, chosen=chosen, held=held, now=facts.now)
+    lately = sum(facts.calls.get(name, 0.0) >= LATELY for name in adapters)
+    demand = replace(facts.demand, adapters=lately)
+    scale = fleet.replicas(base.spec.pool, status.replicas, demand, chosen=chosen, held=held, now=facts.now)
     endpoints = [_endpoint(server.pod, server.address, server.ready, server.adapters, adapters, server.message)
                  for server in facts.servers]
     ready = sum(endpoint.ready for endpoint in endpoints)
@@ -78,7 +81,8 @@ def moves(base: BaseObject, facts: BaseFacts) -> tuple[Move, ...]:
     """Unloads first, so that slots are free. An adapter under a taken name with another digest is replaced."""
     wanted = wanted_adapters(base.meta.name, facts.specialists)
     servers = [server for server in facts.servers if server.ready]
-    places = fleet.placement(list(wanted), [server.pod for server in servers], base.spec.pool.adapter_slots)
+    places = placement(list(wanted), [server.pod for server in servers], base.spec.pool.adapter_slots,
+                       held={server.pod: server.adapters for server in servers}, calls=_calls(base.meta.name, facts))
     out, into = [], []
     for server in servers:
         here = places.get(server.pod, ())
@@ -89,6 +93,14 @@ def moves(base: BaseObject, facts: BaseFacts) -> tuple[Move, ...]:
             if server.adapters.get(name) != wanted[name].digest:
                 into.append(Move(server.address, "load", wanted[name]))
     return (*out, *into)
+
+
+def _calls(base: str, facts: BaseFacts) -> dict[str, float]:
+    """Recent calls by adapter. A rollout's candidate counts as the most called: without a place it is never judged."""
+    most = max(facts.calls.values(), default=0.0) + 1.0
+    trying = {adapter_name(name, s.status.candidate.name): most for name, s in facts.specialists.items()
+              if s.status.candidate is not None and s.status.candidate.base == base}
+    return {**facts.calls, **trying}
 
 
 def _endpoint(pod: str, address: str, ready: bool, loaded: Mapping[str, str], wanted: Mapping[str, Adapter],
@@ -119,6 +131,7 @@ def _conditions(base: BaseObject, new: BaseModelStatus, scale: fleet.Scale,
         idle = conditions.false("Chosen", "NotChosen", "no Specialist uses this base yet")
         return (conditions.true("Ready", "Inert", "a candidate; no pool until chosen"), idle)
     chosen = conditions.true("Chosen", "Chosen", f"{new.adapters} adapters")
+    ready = new.ready_replicas
     troubled = [server for server in facts.servers if server.message]
     silent = next((server.message for server in troubled if server.silent), None)
     refused = next((server.message for server in troubled if not server.silent), None)
@@ -137,6 +150,11 @@ def _conditions(base: BaseObject, new: BaseModelStatus, scale: fleet.Scale,
         placed = conditions.false("AdaptersPlaced", "AdapterRefused", refused)
     elif silent:
         placed = conditions.unknown("AdaptersPlaced", "ServerNotAnswering", silent)
+    elif ready and (homeless := new.adapters - ready * base.spec.pool.adapter_slots) > 0:
+        placed = conditions.true("AdaptersPlaced", "MostCalledPlaced",
+                                 f"{homeless} of {new.adapters} adapters have no place on {ready} servers of "
+                                 f"{base.spec.pool.adapter_slots} slots: those called least; raise pool.adapterSlots "
+                                 "or pool.maxReplicas")
     else:
         placed = conditions.true("AdaptersPlaced", "Placed")
     return tuple(conditions.summary([chosen, pool, placed]))

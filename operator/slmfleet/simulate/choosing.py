@@ -58,6 +58,13 @@ class Choice:
         least = min(server.in_flight for server in fitting)
         return self.rng.choice([server for server in fitting if server.in_flight == least])
 
+    def resident_first(self, adapter: str, now: float) -> Found:
+        """What the gateway does, and where it would turn the call away, the least loaded server."""
+        holders = [Placement(server, frozenset((adapter,))) for server in self.servers if adapter in server.adapters]
+        found = pick(holders, adapter, self.max_in_flight, now, self.rng)
+        assert isinstance(found, SimulatedServer | str)
+        return self.least_loaded(adapter, now) if isinstance(found, str) else found
+
     def own(self, adapter: str, now: float) -> Found:
         """The server that has this adapter and no other."""
         for server in self.servers:
@@ -74,5 +81,6 @@ CHOICES: dict[str, Callable[[Choice, str, float], Found]] = {
     "two-choices": Choice.two_choices,
     "round-robin": Choice.round_robin,
     "least-loaded": Choice.least_loaded,
+    "resident-first": Choice.resident_first,
     "own": Choice.own,
 }

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import random
 import string
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from heapq import heappop, heappush
 from math import inf
 from typing import Any
@@ -18,13 +20,13 @@ from typing import Any
 from slmfleet.gateway.counters import PoolCounter
 from slmfleet.gateway.origin import Origin
 from slmfleet.gateway.slots import Slots
-from slmfleet.plan import fleet
+from slmfleet.plan.placement import RecentCalls, placement
 from slmfleet.plan.pool import DRAIN_SECONDS
 from slmfleet.simulate.choosing import CHOICES, Choice, Found
 from slmfleet.simulate.engine import Engine
 from slmfleet.simulate.fleetfile import Adapter, PoolFile, rates
 from slmfleet.simulate.outcomes import Outcomes, PoolUse
-from slmfleet.simulate.scaling import TICK_SECONDS, Hpa, Planner
+from slmfleet.simulate.scaling import EPOCH, TICK_SECONDS, Hpa, Planner
 from slmfleet.simulate.server import Call, SimulatedServer
 from slmfleet.simulate.systems import System
 from slmfleet.simulate.trace import Trace
@@ -59,11 +61,13 @@ class PoolRun:
         self._rng = random.Random(f"{self.seed}/{self.pool.name}/{self.system.name}")
         self._choice = Choice(self._rng, spec.max_in_flight, spec.adapter_slots)
         self._choose = CHOICES[self.system.choose]
-        self._fair = self.system.choose == "two-choices"
+        self._fair = self.system.choose in ("two-choices", "resident-first")
         self._on_demand = self.system.place == "on-demand"
         self._rates = rates(service)
         self._slots = Slots()
         self._counter = PoolCounter()
+        self._calls = RecentCalls()
+        self._arrived: Counter[str] = Counter()
         self._scaler = {"planner": Planner, "hpa": Hpa, "fixed": None}[self.system.scale]
         self._autoscaler = self._scaler(self.pool) if self._scaler else None
         self._servers: list[SimulatedServer] = []
@@ -114,6 +118,7 @@ class PoolRun:
                     name=name, arrived=now, timeout_seconds=timeout,
                     waits_until=now + min(self.pool.pool.queue_seconds, timeout))
         self._counter.arrivals += 1
+        self._arrived[name] += 1
         self._open += 1
         self._try(call, now)
 
@@ -122,7 +127,7 @@ class PoolRun:
         slots, why = self._slots, found if isinstance(found, str) else "share"
         bound = self._choice.max_in_flight * len(self._choice.placements)
         if isinstance(found, SimulatedServer) and self._admits(call, bound, now):
-            if found.expected_seconds(now) >= call.timeout_seconds:
+            if found.expected_seconds(now, call.name) >= call.timeout_seconds:
                 self._spill(call, "deadline", now)
                 return
             self._begin(call, found, now)
@@ -199,7 +204,7 @@ class PoolRun:
 
     def _answered(self, call: Call, server: SimulatedServer, now: float) -> None:
         self._leave(call, server, now)
-        server.observe(now - call.begun, now)
+        server.observe(now - call.begun, now, call.name)
         self.outcomes.served(call.index, call.first_token_at - call.arrived, now - call.arrived)
         self._slots.give_back(call.name)
 
@@ -250,6 +255,9 @@ class PoolRun:
         self._at(now + TICK_SECONDS, self._tick, None)
         if isinstance(self._autoscaler, Planner):
             self._autoscaler.look(self._counter, now)
+        for name, calls in self._arrived.items():
+            self._calls.add(name, calls, EPOCH + timedelta(seconds=now))
+        self._arrived.clear()
         self._plan(now)
 
     def _plan(self, now: float) -> None:
@@ -270,7 +278,9 @@ class PoolRun:
     def _scale(self, now: float) -> None:
         assert self._autoscaler is not None
         current = len(self._servers)
-        wanted = self._autoscaler.wanted(current, sum(server.ready for server in self._servers), now)
+        ready = sum(server.ready for server in self._servers)
+        calls = {} if self._on_demand else self._calls.seen(EPOCH + timedelta(seconds=now))
+        wanted = self._autoscaler.wanted(current, ready, calls, now)
         if wanted == current:
             return
         self.use.scalings += 1
@@ -320,7 +330,9 @@ class PoolRun:
 
     def _places(self) -> dict[str, tuple[str, ...]]:
         names = [server.pod for server in self._servers if server.ready]
-        return fleet.placement(list(self.adapters), names, self.pool.pool.adapter_slots)
+        held = {server.pod: server.adapters for server in self._servers if server.ready}
+        calls = self._calls.seen(EPOCH + timedelta(seconds=self._now))
+        return placement(list(self.adapters), names, self.pool.pool.adapter_slots, held=held, calls=calls)
 
     def _place_at_once(self) -> None:
         for pod, names in self._places().items():

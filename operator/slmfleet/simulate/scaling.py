@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from slmfleet.gateway.counters import PoolCounter
 from slmfleet.plan import fleet
 from slmfleet.plan.demand import PoolLoad
+from slmfleet.plan.placement import LATELY
 from slmfleet.simulate.fleetfile import PoolFile, utilisation_target
 
 TICK_SECONDS = 1.0
@@ -38,10 +41,11 @@ class Planner:
         self._load.forget(at)
         self._seconds, self._spilled, self._arrivals = seconds, counter.spilled, counter.arrivals
 
-    def wanted(self, current: int, ready: int, now: float) -> int:
-        """Servers wanted now. `current`: those wanted so far."""
+    def wanted(self, current: int, ready: int, calls: Mapping[str, float], now: float) -> int:
+        """Servers wanted now. `current`: those wanted so far. `calls`: recent ones by adapter."""
         at = EPOCH + timedelta(seconds=now)
-        demand = self._load.demand(at, EPOCH - WATCHED_BEFORE)
+        lately = sum(called >= LATELY for called in calls.values())
+        demand = replace(self._load.demand(at, EPOCH - WATCHED_BEFORE), adapters=lately)
         return fleet.replicas(self._pool, current, demand, chosen=True, held=False, now=at).replicas
 
     def floor(self) -> int:
@@ -74,8 +78,8 @@ class Hpa:
             self._mean = (seconds - self._seconds) / (now - self._at)
         self._seconds, self._at = seconds, now
 
-    def wanted(self, current: int, ready: int, now: float) -> int:
-        """Servers wanted now."""
+    def wanted(self, current: int, ready: int, calls: Mapping[str, float], now: float) -> int:
+        """Servers wanted now. It knows nothing of adapters."""
         wish = current
         if ready:
             ratio = self._mean / (ready * self._slots) / self._target

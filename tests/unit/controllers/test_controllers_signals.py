@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from slmfleet.controllers.signals import Board
-from slmfleet.wire.signals import GatewaySignals, PoolSignals
+from slmfleet.wire.signals import ArmSignals, GatewaySignals, PoolSignals, SpecialistSignals
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -103,3 +103,12 @@ def test_signals_are_kept_by_router(watch: Watch) -> None:
     watch.take(0, pod="agents/g-0", instance="a")
     watch.take(0, pod="others/g-0", instance="b")
     assert [s.instance for s in watch.board.of("agents")] == ["a"]
+
+
+def test_calls_are_counted_by_adapter_from_when_the_watch_began(watch: Watch) -> None:
+    for second, assigned in ((0, 900), (1, 903), (2, 904)):
+        watch.now = NOW + timedelta(seconds=second)
+        arms = {"0123456789abcdef": ArmSignals(assigned=assigned)}
+        watch.board.take("agents/g-0", GatewaySignals(instance="i", uptime_seconds=second,
+                                                      specialists={"one": SpecialistSignals(arms=arms)}))
+    assert watch.board.calls() == pytest.approx({"one-0123456789ab": 4.0}, rel=0.01)

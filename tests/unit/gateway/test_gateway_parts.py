@@ -201,6 +201,17 @@ def test_a_failing_server_is_left_alone_longer_each_time_and_forgiven() -> None:
     assert (server.failures, server.latency) == (0, 0.2)
 
 
+def test_what_an_adapter_takes_is_told_by_its_own_answers() -> None:
+    server = Server(Origin("h", 80, False))
+    server.observe(0.2, 100.0, "short")
+    server.observe(8.0, 100.0, "long")
+    assert server.expected_seconds(100.0, "short") == pytest.approx(0.2)
+    assert server.expected_seconds(110.0, "long") == pytest.approx(8.0 / 2.718281828)
+    assert server.expected_seconds(100.0, "never heard of") == 0
+    server.observe(0.1, 300.0, "new")
+    assert set(server.by_adapter) == {"new"}, "what faded is forgotten"
+
+
 def test_a_server_that_errs_is_left_alone_after_a_row_and_then_after_one() -> None:
     server = Server(Origin("h", 80, False))
     for _ in range(4):

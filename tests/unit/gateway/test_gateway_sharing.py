@@ -223,7 +223,10 @@ async def test_a_try_leaves_the_next_tier_half_of_the_callers_patience(rig: Rig,
 async def test_a_pool_that_is_slower_than_the_caller_is_patient_is_not_tried(rig: Rig) -> None:
     await use(rig)
     assert (await rig.post(task())).route["tier"] == "specialist"
-    rig.gateway.watcher.servers[rig.triton.url].observe(20.0, asyncio.get_running_loop().time())
+    server, now = rig.gateway.watcher.servers[rig.triton.url], asyncio.get_running_loop().time()
+    server.observe(20.0, now, "another-adapter")
+    assert (await rig.post(task(), headers="x-request-timeout: 5\r\n")).route["tier"] == "specialist"
+    server.observe(20.0, now, next(name for name in server.by_adapter if name != "another-adapter"))
     hurried = await rig.post(task(), headers="x-request-timeout: 5\r\n")
     assert (hurried.route["tier"], hurried.route["spilled"]) == ("llm", "deadline")
     assert (await rig.post(task(), headers="x-request-timeout: 600\r\n")).route["tier"] == "specialist"

@@ -137,6 +137,24 @@ def test_no_server_is_asked_to_hold_more_than_its_slots() -> None:
     assert [m.address for m in found].count("10.0.0.1") == 2
 
 
+def test_slots_go_to_the_most_called_and_to_candidates() -> None:
+    many = {f"s{i}": specialist(f"s{i}", status={"stable": revision()}) for i in range(5)}
+    many["s0"] = specialist("s0", status={"candidate": revision(), "rollout": {"stage": "Shadow"}})
+    calls = {f"s{i}-{ARTIFACT[7:19]}": float(i) for i in range(5)}
+    found = moves(base(pool={"adapterSlots": 2}), base_facts(specialists=many, servers=(server(),), calls=calls))
+    assert [m.adapter.name[:2] for m in found] == ["s0", "s4"]
+
+
+def test_adapters_that_find_no_slot_bring_another_server_and_are_told_of() -> None:
+    many = {f"s{i}": specialist(f"s{i}", status={"stable": revision()}) for i in range(5)}
+    calls = {f"s{i}-{ARTIFACT[7:19]}": 1.0 for i in range(5)}
+    me = base(pool={"adapterSlots": 2, "maxReplicas": 2}, status={"chosen": True, "replicas": 1})
+    plan = planned(me, specialists=many, servers=(server(),), demand=BUSY, calls=calls)
+    assert plan.status["replicas"] == 2
+    assert conditions(plan)["AdaptersPlaced"] == ("True", "MostCalledPlaced")
+    assert "3 of 5 adapters have no place on 1 servers of 2 slots" in message(plan, "AdaptersPlaced")
+
+
 def test_unloads_come_first_so_that_slots_are_free() -> None:
     full = server(**{"old-000": OTHER})
     found = moves(base(pool={"adapterSlots": 2}), base_facts(specialists=USERS, servers=(full,)))

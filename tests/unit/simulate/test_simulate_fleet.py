@@ -121,6 +121,14 @@ def test_a_load_on_demand_makes_the_call_wait_and_drops_the_oldest() -> None:
     assert found.specialists["b"].latency_seconds.mean == pytest.approx((2 + 2 + 0) / 3)
 
 
+def test_long_answers_of_one_specialist_turn_no_other_away() -> None:
+    """Seen on the first golden trace: the server's latency was everybody's, and a short timeout met others' answers."""
+    declared = fleet({"minReplicas": 1}, adapters=[{"specialist": "short", "pool": "p", "timeoutSeconds": 2},
+                                                   {"specialist": "long", "pool": "p"}])
+    calls = trace(*((float(at), *kind) for at in range(20) for kind in (("long", 0, 401), ("short", 0, 11))))
+    assert one(calls, declared).specialists["short"].turned_away_for == {}
+
+
 def test_each_specialist_on_its_own_server_never_meets_another() -> None:
     calls = trace(*((0.0, name, 0, 101) for name in "abc"))
     found = one(calls, fleet({"maxInFlight": 1}), "one-server-each")
