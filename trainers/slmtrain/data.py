@@ -1,7 +1,8 @@
 """Conversations in, token ids with a loss mask out. The same code for pretraining, training and evaluation.
 
-Covered: TRL's conversational form, text messages (a list of text parts is joined), any chat template that renders the
-conversation without its answer as a prefix of the whole. Not covered: images and audio; templates that rewrite earlier
+Covered: TRL's conversational form, text messages (a list of text parts is joined), an answer by tool calls (as one
+strict text), any chat template that renders the conversation without its answer as a prefix of the whole. Not covered:
+images and audio; tool calls before the answer; templates that rewrite earlier
 turns when one is added (refused, with the example's id).
 """
 
@@ -78,9 +79,33 @@ def parse_messages(where: str, value: dict[str, Any]) -> tuple[dict[str, str], .
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise Refused("BadDataset", f"{where}: every message needs `role` and `content`")
         parsed.append({"role": message["role"], "content": text_of(where, message.get("content"))})
+    if messages[-1].get("tool_calls"):
+        parsed[-1]["content"] = calls_text(where, messages[-1]["tool_calls"])
     if parsed[-1]["role"] != "assistant" or not parsed[-1]["content"]:
         raise Refused("BadDataset", f"{where}: the last message must be the assistant's answer, not empty")
     return tuple(parsed)
+
+
+def calls_text(where: str, calls: Any) -> str:
+    """An answer by tool calls, as its one strict text: `{"name": …, "arguments": {…}}`, several as a list of them.
+
+    The gateway reads the same (`slmfleet.wire.toolcalls`).
+    """
+    told = []
+    for call in calls if isinstance(calls, list) else [None]:
+        function = call.get("function") if isinstance(call, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if not isinstance(function, dict) or not isinstance(name, str) or not name:
+            raise Refused("BadDataset", f"{where}: every tool call needs `function` with a `name`")
+        arguments = function.get("arguments") or {}
+        try:
+            arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+        except ValueError:
+            arguments = None
+        if not isinstance(arguments, dict):
+            raise Refused("BadDataset", f"{where}: the arguments of a tool call must be a JSON object")
+        told.append({"name": name, "arguments": arguments})
+    return json.dumps(told[0] if len(told) == 1 else told, ensure_ascii=False)
 
 
 def text_of(where: str, content: Any) -> str:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slmfleet.wire import toolcalls
 from slmtrain import data
 from slmtrain.errors import Refused
 
@@ -71,6 +72,29 @@ def test_a_template_that_rewrites_the_prompt_is_refused_with_the_example():
 def test_a_bad_line_is_refused_with_its_number(tmp_path, line, said):
     with pytest.raises(Refused, match=said):
         data.read_examples(write(tmp_path / "train.jsonl", line))
+
+
+def tool_row(*calls):
+    answer = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": c} for c in calls]}
+    return {"id": "1", "messages": [{"role": "user", "content": "play"}, answer]}
+
+
+def test_tool_calls_are_learned_as_the_text_that_the_gateway_reads(tmp_path):
+    play = {"name": "play", "arguments": '{"what": "jazz \u00e9"}'}
+    stop = {"name": "stop", "arguments": {}}
+    one, two = data.read_examples(write(tmp_path / "d.jsonl", tool_row(play), tool_row(play, stop)))
+    assert one.answer == '{"name": "play", "arguments": {"what": "jazz é"}}'
+    for example, names in ((one, ["play"]), (two, ["play", "stop"])):
+        calls = toolcalls.calls_of(example.answer)
+        assert [call.name for call in calls] == names
+        assert example.answer == toolcalls.text_of(calls)
+
+
+@pytest.mark.parametrize("name", ["f", None])
+@pytest.mark.parametrize("arguments", ["[]", "{", 3])
+def test_a_tool_call_that_is_none_is_refused(tmp_path, name, arguments):
+    with pytest.raises(Refused, match="tool call"):
+        data.read_examples(write(tmp_path / "d.jsonl", tool_row({"name": name, "arguments": arguments})))
 
 
 def test_a_missing_file_says_what_writes_it(tmp_path):
