@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slmfleet.wire.toolcalls import ToolCall
+from slmfleet.wire.toolcalls import text_of as strict_text
 from slmtrain.errors import Refused
 from slmtrain.files import text_digest
-from slmtrain.metrics.toolparse import calls_of_json, text_of_calls
+from slmtrain.metrics.toolparse import calls_of_json
 
 SAMPLES = ("samples", "completions")  # a row's several answers to its one prompt
 IGNORED = -100  # a label that torch's cross entropy leaves out
@@ -101,13 +103,13 @@ def text_of(where: str, content: Any) -> str:
 
 
 def calls_text(where: str, tool_calls: Any) -> str:
-    """Recorded tool calls as the text that is learned."""
+    """Recorded tool calls as the text that is learned, which is the one that the gateway reads."""
     if not tool_calls:
         return ""
     calls = calls_of_json({"tool_calls": tool_calls})
     if calls is None:
-        raise Refused("BadDataset", f"{where}: `tool_calls` must be a list of functions with JSON arguments")
-    return text_of_calls(calls)
+        raise Refused("BadDataset", f"{where}: every tool call must be a function with a name and arguments that are a JSON object")
+    return strict_text([ToolCall(call.name, call.arguments) for call in calls])
 
 
 def tools_of(where: str, value: dict[str, Any]) -> tuple[dict[str, Any], ...]:

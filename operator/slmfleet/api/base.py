@@ -88,7 +88,9 @@ class Resources(Model):
 class OutputFormat(Model):
     """What a valid answer looks like."""
 
-    type: Literal["json", "label", "text"] = Field("text", description="JSON object, one bare label, or free text.")
+    type: Literal["json", "label", "tool", "text"] = Field(
+        "text", description="JSON object, one bare label, calls of the request's tools, or free text."
+    )
     json_schema: str | None = Field(None, max_length=65536, description="JSON schema of the answer, as JSON text.")
     labels: list[Annotated[str, Field(max_length=253)]] | None = Field(
         None, max_length=1024, description="Accepted labels."

@@ -25,6 +25,8 @@ def infer(calls: Sequence[Call], shapes: Sequence[Shape], labels: LabelField | N
     kind = Counter(s.kind for s in shapes).most_common(1)[0][0]
     if kind == "label" and labels is not None and len(labels.support) <= MAX_LABELS:
         return OutputFormat(type="label", labels=sorted(labels.support))
+    if kind == "tool":
+        return OutputFormat(type="tool")
     if kind != "json":
         return OutputFormat(type="text")
     values = []
@@ -92,6 +94,8 @@ def fault(answer: str, expected: OutputFormat) -> str | None:
     text = answer.strip()
     if expected.type == "text":
         return None if text else "empty"
+    if expected.type == "tool":
+        return "no tool call"  # one would not be a text
     if expected.type == "label":
         return None if text in (expected.labels or []) else "not one of the labels"
     try:

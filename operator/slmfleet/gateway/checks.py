@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from jsonschema.exceptions import SchemaError
 from referencing import Registry
 
 from slmfleet.wire.routes import OutputFormat
+from slmfleet.wire.toolcalls import calls_of
 
 Check = Callable[[str], str | None]
 """Answer's text to None, or to the reason why it is not valid."""
@@ -22,11 +24,12 @@ def compile_check(output: OutputFormat) -> Check:
         return _json_check(output.json_schema)
     if output.type == "label":
         return _label_check(frozenset(output.labels or ()))
-    return _text_check
+    return _tool_check if output.type == "tool" else _text_check
 
 
 def canonical(output: OutputFormat, text: str) -> Any:
-    """What two answers are compared by: the parsed object, the bare label, or the text with its white space folded.
+    """What two answers are compared by: the parsed object or calls, the bare label, or the text with its white space
+    folded.
 
     Raises ValueError for an answer that is not in the format.
     """
@@ -34,6 +37,8 @@ def canonical(output: OutputFormat, text: str) -> Any:
         return orjson.loads(text)
     if output.type == "label":
         return text.strip()
+    if output.type == "tool":
+        return [[call.name, json.dumps(call.arguments, sort_keys=True)] for call in calls_of(text)]
     return " ".join(text.split()).casefold()
 
 
@@ -71,6 +76,13 @@ def _label_check(labels: frozenset[str]) -> Check:
         return None if not labels or label in labels else "not one of the labels"
 
     return check
+
+
+def _tool_check(text: str) -> str | None:
+    try:
+        return None if calls_of(text) else "no tool call"
+    except ValueError as error:
+        return f"no tool call: {error}"
 
 
 def _text_check(text: str) -> str | None:

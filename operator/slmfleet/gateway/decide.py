@@ -1,13 +1,14 @@
 """Who owns a call, cheapest question first: its model's name, its exact frame, the classifier; else nobody does.
 
-Nobody means the LLM. Rules written by hand come before all of it (`rules`). A call that asks for something a specialist
-cannot give (tools, several choices, images, …) stays with the LLM before anything is classified.
+Nobody means the LLM. Rules written by hand come before all of it (`rules`). A call that asks for something that no
+specialist of the table can give (several choices, images, …) stays with the LLM before anything is classified.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
+from slmfleet.gateway.demands import unmet
 from slmfleet.gateway.log import log
 from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
 
@@ -44,7 +45,7 @@ def decide(table: Table, request: dict[str, Any] | None, fingerprint: Fingerprin
     if request is None or not table.by_name:
         return NOBODY
     explicit = table.by_name.get(str(request.get("model")))
-    reason = unsupported(request)
+    reason = unsupported(table, request)
     if reason is not None:
         return Chosen(None, "unsupported", detail=reason)
     if explicit is not None:
@@ -56,20 +57,22 @@ def decide(table: Table, request: dict[str, Any] | None, fingerprint: Fingerprin
     return _classified(table, request)
 
 
-def unsupported(request: dict[str, Any]) -> str | None:
-    """What this call asks for that no specialist gives, or None."""
+def unsupported(table: Table, request: dict[str, Any]) -> str | None:
+    """What this call asks for that no specialist of the table gives, or None."""
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
         return "messages"
     if not _ASKED_FOR.isdisjoint(request):
         for field in _UNSUPPORTED:
-            if request.get(field):
+            if request.get(field) and not (field == "tools" and table.calls_tools):
                 return field
         if request.get("n") not in (None, 1):
             return "n"
         if request.get("modalities") not in (None, ["text"]):
             return "modalities"
-    return None if all(map(_is_text, messages)) else "content"
+    if all(map(_is_text, messages)):
+        return None
+    return "tool_messages" if any(map(_is_of_a_tool, messages)) else "content"
 
 
 def _classified(table: Table, request: dict[str, Any]) -> Chosen:
@@ -89,13 +92,16 @@ def _classified(table: Table, request: dict[str, Any]) -> Chosen:
 
 
 def fitting(chosen: Chosen, request: dict[str, Any]) -> Chosen:
-    """A call that demands JSON is not for a specialist that answers otherwise."""
-    wanted = request.get("response_format")
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    route = chosen.route
-    if kind in (None, "text") or (route is not None and route.spec.output.type == "json"):
-        return chosen
-    return Chosen(None, "unsupported", chosen.score, "response_format")
+    """A call that demands JSON, its own schema or tools is not for a specialist that cannot meet that."""
+    reason = unmet(request, chosen.route.spec.output) if chosen.route is not None else None
+    return chosen if reason is None else Chosen(None, "unsupported", chosen.score, reason)
+
+
+def _is_of_a_tool(message: Any) -> bool:
+    """Training writes no tool calls before the answer, so a specialist has never seen such a turn whole."""
+    if not isinstance(message, dict):
+        return False
+    return message.get("role") in ("tool", "function") or bool(message.get("tool_calls"))
 
 
 def _is_text(message: Any) -> bool:

@@ -33,7 +33,7 @@ from slmfleet.wire.routes import Generalist
 
 CONNECT_SECONDS = 1.0
 _PASSED_ON = (b"traceparent", b"tracestate", b"x-request-id")
-_WITH_TOOLS = ("tools", "functions")
+_WITH_TOOLS = ("tools", "functions", "tool_choice")
 Result = Literal["served", "spilled", "error", "timeout", "invalid"]
 
 
@@ -59,12 +59,14 @@ def takes(rule: Generalist | None, call: Call, chosen: Chosen) -> bool:
         return False
     if chosen.rule == "unsupported" and not (rule.tools and chosen.detail in _WITH_TOOLS):
         return False
-    return _fits(rule, call)
+    return (rule.tools or not call.request.get("tools")) and _fits(rule, call)
 
 
 def stands_in(rule: Generalist | None, call: Call) -> bool:
     """Whether the generalist may try a call that a specialist could not answer."""
-    return rule is not None and rule.escalations and call.request is not None and _fits(rule, call)
+    if rule is None or call.request is None or (call.request.get("tools") and not rule.tools):
+        return False
+    return rule.escalations and _fits(rule, call)
 
 
 def _fits(rule: Generalist, call: Call) -> bool:

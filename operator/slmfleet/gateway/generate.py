@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
 
+from slmfleet.gateway import demands
 from slmfleet.gateway.answers import Answer
 from slmfleet.gateway.attempts import Attempt
 from slmfleet.gateway.balance import Server
@@ -14,8 +16,10 @@ from slmfleet.gateway.headers import Header, block
 from slmfleet.gateway.relay import Collect
 from slmfleet.gateway.table import CompiledPool, CompiledRoute
 from slmfleet.wire.routes import Revision
+from slmfleet.wire.toolcalls import calls_of
 
 SAMPLE_TEMPERATURE = 0.7
+_FOR_A_CALLER = ("json", "tool")
 
 
 class Question(NamedTuple):
@@ -51,8 +55,8 @@ def payload(question: Question, server: Server, seed: int = 0) -> bytes:
     return head.encode() + block(question.headers) + b"\r\n" + body
 
 
-def judge(collected: Collect, route: CompiledRoute, seconds: float) -> Attempt:
-    """What a Triton answer is worth."""
+def judge(collected: Collect, route: CompiledRoute, request: dict[str, Any], seconds: float) -> Attempt:
+    """What a Triton answer is worth to this caller."""
     body = collected.body()
     try:
         content = orjson.loads(body)
@@ -70,11 +74,21 @@ def judge(collected: Collect, route: CompiledRoute, seconds: float) -> Attempt:
     problem = route.check(answer.text)
     if problem is None and answer.finish_reason == "length" and route.spec.output.type != "text":
         problem = "cut at max_tokens"
+    if problem is None and route.spec.output.type in _FOR_A_CALLER:
+        problem, answer = _for_this_caller(answer, route, request)
     if problem is not None:
         return Attempt("invalid", problem, answer, seconds)
     if _unsure(content, route, answer):
         return Attempt("low_confidence", "mean log-probability", answer, seconds)
     return Attempt("served", "", answer, seconds)
+
+
+def _for_this_caller(answer: Answer, route: CompiledRoute, request: dict[str, Any]) -> tuple[str | None, Answer]:
+    if route.spec.output.type == "json":
+        return demands.problem_of_object(answer.text, request, route.spec.output), answer
+    calls = calls_of(answer.text)
+    problem = demands.problem_of_calls(calls, request)
+    return problem, answer if problem else replace(answer, calls=calls)
 
 
 def token_limit(route: CompiledRoute, request: dict[str, Any]) -> int:

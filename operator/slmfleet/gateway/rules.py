@@ -1,6 +1,6 @@
 """Rules written by hand: they win over names, fingerprints and the classifier. The first that matches decides.
 
-A rule cannot make a specialist answer what it cannot give: a call with tools stays with the LLM whatever a rule says.
+A rule cannot make a specialist answer what it cannot give: such a call stays with the LLM whatever a rule says.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def by_hand(table: Table, request: dict[str, Any] | None, headers: Mapping[bytes
         return None
     if rule.specialist is None:
         return Chosen(None, "hand", detail=rule.name)
-    reason = unsupported(request)
+    reason = unsupported(table, request)
     if reason is not None:
         return Chosen(None, "unsupported", detail=reason)
     route = table.by_name.get(rule.specialist)

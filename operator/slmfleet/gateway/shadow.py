@@ -23,6 +23,7 @@ from slmfleet.gateway.log import log
 from slmfleet.gateway.specialist import Specialists
 from slmfleet.gateway.table import CompiledRoute, Table
 from slmfleet.wire.routes import OutputFormat, Revision
+from slmfleet.wire.toolcalls import ToolCall, text_of
 
 QUEUE = 64
 CONCURRENCY = 2
@@ -78,7 +79,8 @@ class Shadow:
 
     async def _replay(self, replay: Replay) -> None:
         counter = self._counter(replay)
-        expected = answered_text(replay.response, replay.encoding, replay.streamed)
+        output = replay.route.spec.output
+        expected = answered_text(replay.response, replay.encoding, replay.streamed, output)
         if expected is None:
             counter.skipped += 1
             return
@@ -88,7 +90,7 @@ class Shadow:
             counter.skipped += not outgrown
             return
         attempt = await self._specialists.attempt(replay.table, replay.route, replay.revision, replay.request)
-        result = compare(attempt, expected, replay.route.spec.output)
+        result = compare(attempt, expected, output)
         setattr(counter, result, getattr(counter, result) + 1)
 
 
@@ -113,14 +115,20 @@ def compare(attempt: Attempt, expected: str, output: OutputFormat) -> str:
     return "agreed" if same else "disagreed"
 
 
-def answered_text(response: bytes, encoding: bytes | None, streamed: bool) -> str | None:
-    """The text of a chat answer, or None where it has none (a tool call, an error, an unknown coding)."""
+def answered_text(response: bytes, encoding: bytes | None, streamed: bool, output: OutputFormat) -> str | None:
+    """The text of a chat answer, that of its tool calls where the output is such; None where it has none."""
     body = decode(response, encoding)
     if body is None:
         return None
     try:
         whole = assemble(body, "chat.completions") if streamed else orjson.loads(body)
-        content = whole["choices"][0]["message"]["content"]
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
+        message = whole["choices"][0]["message"]
+        content = _calls_text(message) if output.type == "tool" else message["content"]
+    except (KeyError, IndexError, TypeError, ValueError):
         return None
     return content if isinstance(content, str) else None
+
+
+def _calls_text(message: dict[str, Any]) -> str:
+    functions = [call["function"] for call in message["tool_calls"]]
+    return text_of([ToolCall(function["name"], orjson.loads(function["arguments"])) for function in functions])

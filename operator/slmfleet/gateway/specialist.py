@@ -200,7 +200,7 @@ class Specialists:
             server.in_flight -= 1
             counter.change(-1, self._clock())
         now = self._clock()
-        attempt = judge(answer, question.route, now - begun)
+        attempt = judge(answer, question.route, question.request, now - begun)
         if attempt.server_erred:
             server.erred(now)
         if attempt.answer is not None:

@@ -103,6 +103,7 @@ class Table:
     classifier: Classifier | None = None
     classifier_problem: str | None = None
     rules: tuple[Match, ...] = ()
+    calls_tools: bool = False  # whether any specialist answers by tool calls
 
 
 def parse(data: bytes) -> RouteTable:
@@ -142,6 +143,7 @@ def compile_table(
         classifier=classifier,
         classifier_problem=problem,
         rules=tuple(_rule(index, rule) for index, rule in enumerate(spec.rules)),
+        calls_tools=any(route.spec.output.type == "tool" for route in routes),
     )
 
 

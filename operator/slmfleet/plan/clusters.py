@@ -51,7 +51,7 @@ def _format(found: FoundFormat) -> OutputFormat:
 def _metric(found: FoundFormat) -> str:
     if found.type == "label" or labels_of(found) is not None:
         return "label"
-    return "fields" if found.type == "json" else "auto"
+    return {"json": "fields", "tool": "tool_call"}.get(found.type, "auto")
 
 
 def labels_of(found: FoundFormat) -> list[str] | None:

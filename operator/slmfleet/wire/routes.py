@@ -77,9 +77,9 @@ class Revision(Strict):
 
 class OutputFormat(Strict):
     """What a valid answer looks like. `json`: an object that validates against `json_schema`; `label`: one of `labels`,
-    bare; `text`: anything not empty."""
+    bare; `tool`: calls of the request's tools, in the strict text of `wire.toolcalls`; `text`: anything not empty."""
 
-    type: Literal["json", "label", "text"] = "text"
+    type: Literal["json", "label", "tool", "text"] = "text"
     json_schema: dict[str, Any] | None = None
     labels: list[str] | None = None
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from slmfleet.curation import formats, naming, router
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.report import score, upper_limit
-from slmfleet.curation.shapes import shape_of_text
+from slmfleet.curation.shapes import Shape, shape_of_text
 from slmfleet.curation.sources import read_log
 from slmfleet.store import segments
 from slmfleet.wire.routes import OutputFormat
@@ -149,6 +149,12 @@ def test_an_answer_that_breaks_its_schema_says_where(answer: str, fault: str | N
         "additionalProperties": False,
     }
     assert formats.fault(answer, OutputFormat(type="json", json_schema=schema)) == fault
+
+
+def test_a_task_of_tool_calls_has_that_format_and_a_plain_answer_breaks_it() -> None:
+    shapes = [Shape("tool", ("play",))] * 3 + [Shape("text")]
+    assert formats.infer([], shapes, None) == OutputFormat(type="tool")
+    assert formats.fault("I would play jazz.", OutputFormat(type="tool")) == "no tool call"
 
 
 @given(st.lists(st.text(max_size=30), max_size=6))

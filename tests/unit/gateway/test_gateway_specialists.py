@@ -59,7 +59,7 @@ async def test_a_classifier_that_is_missing_lets_the_table_through_and_calls_sta
         ({"n": 2}, "n"),
         ({"logprobs": True}, "logprobs"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "content"),
-        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "content"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "tool_messages"),
     ],
 )
 async def test_what_a_specialist_cannot_give_stays_with_the_llm(rig: Rig, more: dict, detail: str) -> None:

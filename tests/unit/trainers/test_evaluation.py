@@ -68,7 +68,7 @@ def test_a_recorded_tool_call_is_read_with_its_tools(tmp_path):
     call = {"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     told["messages"][-1] |= {"content": None, "tool_calls": [call]}
     (found,) = question(tmp_path, told)
-    assert found.example.answer == '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    assert found.example.answer == '{"name": "f", "arguments": {"a": 1}}'
     assert found.example.tools == tuple(told["tools"])
     assert metrics.SCORES["tool_call"](found.example.answer, found.reference) == 1
     assert found.reference.calls == (Call("f", {"a": 1}),)

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slmfleet.wire import toolcalls
 from slmtrain import data
 from slmtrain.errors import Refused
-from slmtrain.metrics.reference import Call
-from slmtrain.metrics.toolparse import text_of_calls
 
 
 class Letters:
@@ -75,6 +74,29 @@ def test_a_bad_line_is_refused_with_its_number(tmp_path, line, said):
         data.read_examples(write(tmp_path / "train.jsonl", line))
 
 
+def tool_row(*calls):
+    answer = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": c} for c in calls]}
+    return {"id": "1", "messages": [{"role": "user", "content": "play"}, answer]}
+
+
+def test_tool_calls_are_learned_as_the_text_that_the_gateway_reads(tmp_path):
+    play = {"name": "play", "arguments": '{"what": "jazz \u00e9"}'}
+    stop = {"name": "stop", "arguments": {}}
+    one, two = data.read_examples(write(tmp_path / "d.jsonl", tool_row(play), tool_row(play, stop)))
+    assert one.answer == '{"name": "play", "arguments": {"what": "jazz é"}}'
+    for example, names in ((one, ["play"]), (two, ["play", "stop"])):
+        calls = toolcalls.calls_of(example.answer)
+        assert [call.name for call in calls] == names
+        assert example.answer == toolcalls.text_of(calls)
+
+
+@pytest.mark.parametrize("name", ["f", None])
+@pytest.mark.parametrize("arguments", ["[]", "{", 3])
+def test_a_tool_call_that_is_none_is_refused(tmp_path, name, arguments):
+    with pytest.raises(Refused, match="tool call"):
+        data.read_examples(write(tmp_path / "d.jsonl", tool_row({"name": name, "arguments": arguments})))
+
+
 def test_a_missing_file_says_what_writes_it(tmp_path):
     with pytest.raises(Refused, match="slmfleet curate"):
         data.read_examples(tmp_path / "train.jsonl")
@@ -115,7 +137,7 @@ def test_a_tool_call_is_an_answer_with_nothing_beside_it(tmp_path):
         for said in (None, "Looking.")
     ]
     answers = [e.answer for e in data.read_examples(write(tmp_path / "train.jsonl", *lines))]
-    assert answers == [text_of_calls([Call("find", {"id": 7})])] * 2
+    assert answers == ['{"name": "find", "arguments": {"id": 7}}'] * 2
 
 
 @pytest.mark.parametrize(
@@ -123,7 +145,7 @@ def test_a_tool_call_is_an_answer_with_nothing_beside_it(tmp_path):
 )
 def test_a_broken_tool_call_is_refused_with_its_line(tmp_path, call):
     line = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [call]}]}
-    with pytest.raises(Refused, match=r"line 1.*functions with JSON arguments"):
+    with pytest.raises(Refused, match=r"line 1.*every tool call must be a function"):
         data.read_examples(write(tmp_path / "train.jsonl", line))
 
 

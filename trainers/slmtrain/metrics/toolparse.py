@@ -8,7 +8,6 @@ or in a list (positional arguments take the schema's order). Not covered: calls 
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -36,18 +35,6 @@ def parse_calls(text: str, parameters: Parameters | None = None) -> list[Call] |
     if tagged:
         return _all(_from_one(part, parameters) for part in tagged)
     return _from_one(text, parameters)
-
-
-def text_of_calls(calls: Iterable[Call]) -> str:
-    """Calls as a model of this project writes them, which is how Hermes' and Qwen's templates render them.
-
-    >>> print(text_of_calls([Call("add", {"a": 1})]))
-    <tool_call>
-    {"name": "add", "arguments": {"a": 1}}
-    </tool_call>
-    """
-    lines = (json.dumps({"name": c.name, "arguments": c.arguments}, ensure_ascii=False) for c in calls)
-    return "\n".join(f"<tool_call>\n{line}\n</tool_call>" for line in lines)
 
 
 def _all(parts: Iterable[list[Call] | None]) -> list[Call] | None:
