@@ -108,7 +108,8 @@ def calls_text(where: str, tool_calls: Any) -> str:
         return ""
     calls = calls_of_json({"tool_calls": tool_calls})
     if calls is None:
-        raise Refused("BadDataset", f"{where}: every tool call must be a function with a name and arguments that are a JSON object")
+        told = "every tool call of `tool_calls` must be a function with a name and a JSON object of arguments"
+        raise Refused("BadDataset", f"{where}: {told}")
     return strict_text([ToolCall(call.name, call.arguments) for call in calls])
 
 

@@ -81,7 +81,7 @@ def test_a_recorded_tool_call_is_read_with_its_tools(tmp_path):
 def test_broken_tools_are_refused_by_name(tmp_path, broken):
     told = row(tools=broken.get("tools"))
     told["messages"][-1] |= {"tool_calls": broken.get("tool_calls")}
-    with pytest.raises(Refused, match=f"`{next(iter(broken))}` must"):
+    with pytest.raises(Refused, match=f"`{next(iter(broken))}`.* must"):
         question(tmp_path, told)
 
 

@@ -145,7 +145,7 @@ def test_a_tool_call_is_an_answer_with_nothing_beside_it(tmp_path):
 )
 def test_a_broken_tool_call_is_refused_with_its_line(tmp_path, call):
     line = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [call]}]}
-    with pytest.raises(Refused, match=r"line 1.*every tool call must be a function"):
+    with pytest.raises(Refused, match=r"line 1.*every tool call of `tool_calls` must be a function"):
         data.read_examples(write(tmp_path / "train.jsonl", line))
 
 
