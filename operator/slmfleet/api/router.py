@@ -217,7 +217,7 @@ class Rule(Model):
     )
     name: Name = Field(description="Shown in the answer's x-slmfleet-route.")
     match: RuleMatch = Field(description="Which calls.")
-    tier: Literal["llm", "specialist"] = Field(description="Where they go.")
+    tier: Literal["llm", "generalist", "specialist"] = Field(description="Where they go.")
     specialist: Name | None = Field(None, description="The Specialist that answers them.")
 
 

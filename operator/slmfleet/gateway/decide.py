@@ -25,16 +25,20 @@ _UNSUPPORTED = (
     "web_search_options",
 )
 _ASKED_FOR = frozenset((*_UNSUPPORTED, "n", "modalities"))
+TOOLS = ("tools", "functions")
+OF_TOOLS = (*TOOLS, "tool_choice", "tool_messages")
+"""Reasons of `unsupported` that a model with tools does not share."""
 _ROLES = ("system", "developer", "user", "assistant")
 
 
 class Chosen(NamedTuple):
-    """The owner of a call, if any, and how that was found."""
+    """The owner of a call, if any, and how that was found. `generalist`: a rule by hand names it."""
 
     route: CompiledRoute | None
     rule: Rule
     score: float | None = None
     detail: str | None = None
+    generalist: bool = False
 
 
 NOBODY = Chosen(None, "none")

@@ -1,4 +1,7 @@
-"""What a caller is told when a call fails, in OpenAI's shape. Every message says what, where and what to do."""
+"""What a caller is told when a call fails, in the shape of the API it called: OpenAI's, or Anthropic's for messages.
+
+Every message says what, where and what to do.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,10 @@ REASONS = {
 
 RESPONSES = b"/v1/responses"
 MESSAGES = b"/v1/messages"
+_ANTHROPICS = {
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 408: "timeout_error",
+    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
+}  # fmt: skip
 
 
 class ApiError(Exception):
@@ -31,8 +38,10 @@ class ApiError(Exception):
         self.param = param
         self.sequence_number = 0  # of the event, in a stream of the Responses API that has begun
 
-    def body(self) -> bytes:
-        """`{"error": {message, type, param, code}}`."""
+    def body(self, path: bytes = b"") -> bytes:
+        """`{"error": {message, type, param, code}}`; below /v1/messages `{"type": "error", "error": {type, message}}`."""
+        if path.startswith(MESSAGES):
+            return orjson.dumps(self._anthropics())
         return orjson.dumps(
             {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
         )
@@ -47,9 +56,13 @@ class ApiError(Exception):
             flat = {"code": self.code, "message": self.message, "param": self.param}
             named = {"type": "error", "sequence_number": self.sequence_number, **flat, "error": body}
             return b"event: error\ndata: " + orjson.dumps(named) + b"\n\n"
-        if path == MESSAGES:
-            return b"event: error\ndata: " + orjson.dumps({"type": "error", "error": body}) + b"\n\n"
+        if path.startswith(MESSAGES):
+            return b"event: error\ndata: " + orjson.dumps(self._anthropics()) + b"\n\n"
         return b"data: " + orjson.dumps({"error": body}) + b"\n\n"
+
+    def _anthropics(self) -> dict[str, object]:
+        kind = _ANTHROPICS.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
+        return {"type": "error", "error": {"type": kind, "message": self.message}}
 
 
 def bad_request(message: str, code: str = "bad_request") -> ApiError:

@@ -102,7 +102,7 @@ class Exchange:
     def fail(self, error: ApiError, headers: Sequence[Header] = ()) -> None:
         """An error of ours: as the answer, as an event of a stream that has begun, or else by cutting the line."""
         if not self.started:
-            self.send(error.status, [JSON, *headers], error.body())
+            self.send(error.status, [JSON, *headers], error.body(self.request.path))
             return
         if self.finished:
             return

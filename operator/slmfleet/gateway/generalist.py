@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from slmfleet.gateway import seen
 from slmfleet.gateway.arms import sampled
@@ -20,7 +20,7 @@ from slmfleet.gateway.call import Call
 from slmfleet.gateway.capture import Capture
 from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.deadline import of_a_try
-from slmfleet.gateway.decide import Chosen
+from slmfleet.gateway.decide import OF_TOOLS, TOOLS, Chosen
 from slmfleet.gateway.exchange import Exchange
 from slmfleet.gateway.headers import block
 from slmfleet.gateway.llm import STREAM_FACTOR, explain, with_model
@@ -33,7 +33,6 @@ from slmfleet.wire.routes import Generalist
 
 CONNECT_SECONDS = 1.0
 _PASSED_ON = (b"traceparent", b"tracestate", b"x-request-id")
-_WITH_TOOLS = ("tools", "functions", "tool_choice")
 Result = Literal["served", "spilled", "error", "timeout", "invalid"]
 
 
@@ -55,18 +54,25 @@ class Try:
 
 def takes(rule: Generalist | None, call: Call, chosen: Chosen) -> bool:
     """Whether the generalist may try a call that no specialist owns."""
-    if rule is None or call.request is None or chosen.rule in ("explicit", "hand"):
+    if rule is None or call.request is None or chosen.rule == "explicit" or not _may_see(rule, call.request):
         return False
-    if chosen.rule == "unsupported" and not (rule.tools and chosen.detail in _WITH_TOOLS):
+    if chosen.rule == "hand":
+        return chosen.generalist and len(call.http.body) <= rule.max_request_bytes
+    if chosen.rule == "unsupported" and not (rule.tools and chosen.detail in OF_TOOLS):
         return False
-    return (rule.tools or not call.request.get("tools")) and _fits(rule, call)
+    return _fits(rule, call)
 
 
 def stands_in(rule: Generalist | None, call: Call) -> bool:
     """Whether the generalist may try a call that a specialist could not answer."""
-    if rule is None or call.request is None or (call.request.get("tools") and not rule.tools):
+    if rule is None or call.request is None or not rule.escalations:
         return False
-    return rule.escalations and _fits(rule, call)
+    return _may_see(rule, call.request) and _fits(rule, call)
+
+
+def _may_see(rule: Generalist, request: dict[str, Any]) -> bool:
+    """A call with tools is for a generalist that may answer such."""
+    return rule.tools or not any(request.get(field) for field in TOOLS)
 
 
 def _fits(rule: Generalist, call: Call) -> bool:

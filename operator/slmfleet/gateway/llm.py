@@ -73,7 +73,7 @@ async def pass_on(client: Client, exchange: Exchange, call: Call, keep: int, clo
         failure = explain(error, str(llm.origin), exchange.started, client.max_connections)
         failure.sequence_number = _next_event(relay.tail)
         exchange.fail(failure, call.own_headers("llm"))
-        return Outcome(failure.status, clock() - begun, failure.body(), None, False, False, 0, 0, failure)
+        return Outcome(failure.status, clock() - begun, failure.body(call.http.path), None, False, False, 0, 0, failure)
     tail = _readable_tail(relay)
     inputs, outputs = token_counts(tail)
     return Outcome(

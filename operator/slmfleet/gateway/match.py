@@ -14,7 +14,7 @@ from slmfleet.wire.routes import Rule
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One rule. `specialist` None: the LLM."""
+    """One rule. `specialist` None: the LLM, or the generalist."""
 
     name: str
     specialist: str | None
@@ -22,6 +22,7 @@ class Match:
     model_prefix: str | None
     headers: tuple[tuple[bytes, bytes], ...]
     system_contains: str | None
+    generalist: bool = False
 
     def takes(self, request: dict[str, Any], headers: Mapping[bytes, bytes]) -> bool:
         """Whether a chat call is this rule's; header names in lower case."""
@@ -48,6 +49,7 @@ def compile_match(rule: Rule) -> Match:
         model_prefix=match.model_prefix or None,
         headers=tuple((header.name.lower().encode(), header.value.encode()) for header in match.headers),
         system_contains=match.system_contains or None,
+        generalist=rule.tier == "generalist",
     )
 
 

@@ -29,6 +29,7 @@ from slmfleet.gateway.counters import Counters
 from slmfleet.gateway.exchange import Limits
 from slmfleet.gateway.expiry import keep_expiring
 from slmfleet.gateway.generalist import Generalists
+from slmfleet.gateway.heartbeat import SILENT_SECONDS
 from slmfleet.gateway.log import log
 from slmfleet.gateway.otlp import Collector, Exporter
 from slmfleet.gateway.protocol import Connection, Handler, Server
@@ -71,6 +72,7 @@ class Options:
     tls: tuple[Path, Path] | None = None  # certificate chain and key of the public port
     processes: int = 1  # that share the public port, each pool's bound on calls in flight, the log's buffer
     seeing: Seeing = field(default_factory=Seeing)
+    silent_seconds: float = SILENT_SECONDS  # after which a worker counts as hung
 
 
 class Gateway:

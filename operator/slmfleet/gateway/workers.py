@@ -1,4 +1,5 @@
-"""Many processes on one port: a supervisor that starts them, restarts what dies, and speaks for all on one admin port.
+"""Many processes on one port: a supervisor that starts them, replaces what dies or hangs, and speaks for all on one admin
+port.
 
 Every worker listens by itself (SO_REUSEPORT: the kernel spreads connections); the supervisor holds the port but never
 listens on it, so it is in no call's way. Workers are started by exec, get their options through a pipe, and drain when
@@ -26,6 +27,7 @@ import orjson
 
 from slmfleet.gateway.admin import TEXT
 from slmfleet.gateway.exchange import JSON, Exchange
+from slmfleet.gateway.heartbeat import end_when_silent, tell_where_it_stands
 from slmfleet.gateway.log import log
 from slmfleet.gateway.protocol import Server
 from slmfleet.gateway.server import FLUSH_SECONDS, Options, address_of, listen, serve
@@ -47,7 +49,12 @@ class Worker:
     def __init__(self, process: asyncio.subprocess.Process, socket_path: Path) -> None:
         self.process = process
         self.told: dict[bytes, bytes] = {}
+        self.has_answered = False
         self._socket = socket_path
+
+    async def answers(self) -> bool:
+        """Whether its event loop runs."""
+        return await self.ask(b"/healthz") is not None
 
     async def ask(self, page: bytes) -> tuple[int, bytes] | None:
         """A page of its admin port; None while it does not answer."""
@@ -62,6 +69,7 @@ class Worker:
             status = int(head.split(b" ", 2)[1])
         except (OSError, ValueError, IndexError, TimeoutError):
             return None
+        self.has_answered = True
         if status == 200:
             self.told[page] = body
         return status, body
@@ -124,7 +132,9 @@ class Supervisor:
             worker = self._workers[number] = await self._start(options, admin)
         except OSError as error:
             return {"reason": f"it cannot be started: {error.strerror}"}
+        watching = asyncio.create_task(end_when_silent(worker, self._options.silent_seconds, time.monotonic))
         code = await worker.process.wait()
+        watching.cancel()
         del self._workers[number]
         self._remember(worker)
         return {"pid": worker.process.pid, "code": code}
@@ -250,6 +260,7 @@ def work() -> None:
 
     pipe = sys.stdin.fileno()
     size = int.from_bytes(_exactly(pipe, 8))
+    tell_where_it_stands()
     options, load, fingerprint = pickle.loads(_exactly(pipe, size))
     uvloop.run(serve(options, load=load, fingerprint=fingerprint, parent=pipe))
 

@@ -131,7 +131,7 @@ class Rule(Strict):
 
     name: str = Field(min_length=1)
     match: RuleMatch
-    tier: Literal["llm", "specialist"] = Field(description="Where such calls go.")
+    tier: Literal["llm", "generalist", "specialist"] = Field(description="Where such calls go.")
     specialist: str | None = Field(None, description="Which one, for the tier `specialist`.")
 
 

@@ -12,7 +12,15 @@ from gateway_fakes import STREAM_HEAD, Answer, Heard, Rig, chat, chunk, event, t
 
 from slmfleet.gateway.arms import conversation_of
 from slmfleet.gateway.bodies import assemble
-from slmfleet.gateway.errors import llm_broken
+from slmfleet.gateway.errors import (
+    ApiError,
+    bad_request,
+    body_too_large,
+    llm_broken,
+    llm_timeout,
+    llm_unreachable,
+    no_table,
+)
 
 
 def answer_with(rig: Rig, data: bytes) -> None:
@@ -261,9 +269,37 @@ async def test_a_stream_that_breaks_ends_as_its_api_ends_them(rig: Rig, path: st
     kind, _, data = last.rpartition(b"data: ")
     content = json.loads(data)
     assert kind == (b"event: " + name + b"\n" if name else b"")
+    if path == "/v1/messages":
+        assert content == {"type": "error", "error": {"type": "api_error", "message": content["error"]["message"]}}
+        assert "broke off" in content["error"]["message"]
+        return
     assert content["error"]["code"] == "upstream_broken"
     if path == "/v1/responses":
         assert (content["type"], content["code"], content["sequence_number"]) == ("error", "upstream_broken", 5)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (bad_request("x"), "invalid_request_error"),
+        (body_too_large(1), "request_too_large"),
+        (no_table(), "overloaded_error"),
+        (llm_unreachable("http://x", "y"), "api_error"),
+        (llm_timeout("http://x", "y"), "timeout_error"),
+    ],
+)
+def test_anthropics_clients_get_errors_in_anthropics_shape(error: ApiError, kind: str) -> None:
+    for path in (b"/v1/messages", b"/v1/messages/count_tokens"):
+        assert json.loads(error.body(path)) == {"type": "error", "error": {"type": kind, "message": error.message}}
+    assert json.loads(error.body(b"/v1/chat/completions"))["error"]["code"] == error.code
+
+
+async def test_a_message_that_cannot_be_sent_is_told_in_anthropics_shape(rig: Rig) -> None:
+    await rig.llm.stop()
+    answer = await rig.post(chat("hi"), path="/v1/messages")
+    assert (answer.status, answer.json["type"], answer.json["error"]["type"]) == (502, "error", "api_error")
+    [record] = await rig.records()
+    assert record["response"] == answer.json
 
 
 def test_an_error_event_is_one_event() -> None:

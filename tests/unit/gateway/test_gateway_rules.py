@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from gateway_fakes import Rig, chat, task
+from gateway_fakes import FakeLlm, Rig, chat, task
+from gateway_faults import PLAY, chat_model, healthy
 
 from slmfleet.gateway.match import compile_match, system_text
 from slmfleet.wire.routes import Rule
@@ -89,6 +90,7 @@ async def test_a_rule_cannot_make_a_specialist_give_what_it_has_not(rig: Rig) ->
     (rule({}), "rules.0"), (rule({"model": ""}), "rules.0"),
     ({"name": "x", "match": {"model": "a"}, "tier": "specialist"}, "rules.0"),
     ({"name": "x", "match": {"model": "a"}, "tier": "llm", "specialist": "intents"}, "rules.0"),
+    ({"name": "x", "match": {"model": "a"}, "tier": "generalist", "specialist": "intents"}, "rules.0"),
     ({"name": "x", "match": {"modle": "a"}, "tier": "llm"}, "rules.0.match.modle"),
     ({"name": "x", "match": {"model": "a"}, "tier": "moon"}, "rules.0.tier"),
 ])  # fmt: skip
@@ -97,6 +99,38 @@ async def test_a_rule_that_says_half_is_refused_by_name(rig: Rig, bad: dict[str,
     await rig.gateway.watcher.look()
     assert rig.signals.table_version == 1
     assert (rig.signals.table_problem or "").startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("more", "tools", "share", "route"),
+    [
+        ({}, False, 100, {"tier": "generalist", "rule": "hand", "detail": "small"}),
+        ({}, False, 0, {"tier": "generalist", "rule": "hand", "detail": "small"}),
+        ({"tools": [PLAY]}, True, 100, {"tier": "generalist", "rule": "hand", "detail": "small"}),
+        ({"tools": [PLAY]}, False, 100, {"tier": "llm", "rule": "hand", "detail": "small"}),
+        ({"n": 2}, True, 100, {"tier": "llm", "rule": "unsupported", "detail": "n"}),
+        ({"metadata": {"long": "x" * 40_000}}, True, 100, {"tier": "llm", "rule": "hand", "detail": "small"}),
+    ],
+)
+async def test_a_rule_may_name_the_generalist(
+    rig: Rig, more: dict[str, Any], tools: bool, share: int, route: dict[str, str]
+) -> None:
+    small = FakeLlm()
+    await small.start()
+    small.reply = healthy(chat_model("small"))
+    generalist = {"url": f"{small.url}/v1", "model": "small", "tools": tools, "share_percent": share}
+    rules = [{"name": "small", "match": {"model": "intents"}, "tier": "generalist"}]
+    await rig.use({**rig.content, "version": 2, "generalist": generalist, "rules": rules})
+    answer = await rig.post(task(**more) | {"model": "intents"})
+    assert (answer.status, answer.route) == (200, route)
+    assert (len(small.heard), rig.triton.heard) == (route["tier"] == "generalist", [])
+    await small.stop()
+
+
+async def test_a_rule_that_names_a_generalist_that_is_not_there_leaves_calls_with_the_llm(rig: Rig) -> None:
+    rules = [{"name": "small", "match": {"model": "big"}, "tier": "generalist"}]
+    await rig.use({**rig.content, "version": 2, "rules": rules})
+    assert (await rig.post(task())).route == {"tier": "llm", "rule": "unserved", "detail": "generalist"}
 
 
 async def test_a_rule_that_keeps_a_call_with_the_llm_keeps_it_from_the_generalist(rig: Rig) -> None:

@@ -18,11 +18,13 @@ from typing import Any
 import orjson
 import pytest
 from gateway_fakes import Answer, Caller, FakeLlm, FakeTriton, Heard, chat, table
+from gateway_virtual import virtual
 from prometheus_client.parser import text_string_to_metric_families
 
 from slmfleet.gateway.admin import registry
 from slmfleet.gateway.balance import share_of
 from slmfleet.gateway.counters import CaptureCounter, Counters
+from slmfleet.gateway.heartbeat import TOLD_SECONDS, end_when_silent
 from slmfleet.gateway.summing import sum_metrics, sum_signals
 from slmfleet.gateway.workers import reserve
 from slmfleet.store.segments import read_directory
@@ -187,6 +189,87 @@ async def test_no_worker_outlives_its_supervisor(fleet: Fleet) -> None:
     async with asyncio.timeout(60):
         while any(map(alive, pids)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def hanging(tmp_path: Path, identity: Any) -> AsyncIterator[Fleet]:
+    llm = FakeLlm()
+    await llm.start()
+    path = tmp_path / "table.json"
+    content = table(llm.url, "http://127.0.0.1:9", str(identity.to_public()))
+    path.write_text(json.dumps(content | {"capture": {"enabled": False}}), encoding="utf-8")
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{here}:{os.environ.get('PYTHONPATH', '')}"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(here / "gateway_hanging.py"), str(path), "3",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    made = Fleet(process, llm, tmp_path)
+    await made.seen("Listening", 2)
+    assert (await made.admin("/readyz")).json["workers"] == 2  # each has answered once: neither is starting
+    yield made
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    async with asyncio.timeout(60):
+        await process.communicate()
+    await llm.stop()
+
+
+async def test_a_worker_that_hangs_is_ended_and_replaced_and_says_where_it_stood(hanging: Fleet) -> None:
+    pids = await hanging.pids()
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        await hanging.post(chat("hang for ever"))
+    [hung] = await hanging.seen("WorkerHung")
+    [died] = await hanging.seen("WorkerDied")
+    assert hung["pid"] in pids
+    assert (died["pid"], died["code"]) == (hung["pid"], -signal.SIGKILL)
+    started = await hanging.seen("WorkerStarted", 3)
+    assert started[2]["pid"] not in pids
+    await hanging.seen("Listening", 3)
+    assert set(await asyncio.gather(*(hanging.post(chat(str(n))) for n in range(20)))) == {200}
+    assert (await hanging.admin("/readyz")).json["workers"] == 2
+    hanging.process.terminate()
+    _, said = await hanging.process.communicate()
+    assert b"in fingerprint" in said, "the stack that it stood in"
+
+
+class Child:
+    """A process that notes its signals, and answers as planned."""
+
+    pid = 7
+
+    def __init__(self, answers: list[bool]) -> None:
+        self.signals: list[int] = []
+        self.process = self
+        self.has_answered = False
+        self._left = iter(answers)
+
+    async def answers(self) -> bool:
+        answer = next(self._left)
+        self.has_answered |= answer
+        return answer
+
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("answers", "seconds"),
+    [
+        ([False] * 100, 126),  # never: it had the time to start
+        ([False] * 10 + [True] + [False] * 100, 96),  # 30 seconds after its last answer
+        ([True, False, False, False, False, True, False, True] + [False] * 100, 78),
+    ],
+)
+def test_a_worker_is_ended_when_it_was_silent_for_so_long(answers: list[bool], seconds: float) -> None:
+    child = Child(answers)
+    with virtual() as loop:
+        loop.run_until_complete(end_when_silent(child, 30.0, loop.time))  # type: ignore[arg-type]
+        assert loop.time() == pytest.approx(seconds + TOLD_SECONDS)
+    assert child.signals == [signal.SIGUSR1, signal.SIGKILL]
 
 
 def test_a_port_that_is_taken_is_refused_even_by_a_gateway_that_shares_it() -> None:
