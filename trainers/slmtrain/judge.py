@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations, islice
 from statistics import fmean
 from typing import Any
 
@@ -109,14 +110,10 @@ def baseline(metric: str, questions: Iterable[Question], confidence: float) -> t
     score = metrics.SCORES[metric]
     means = []
     for group in groups.values():
-        pairs = [
-            (a, b)
-            for i, a in enumerate(group)
-            for b in group[i + 1 :]
-            if a.example.conversation != b.example.conversation
-        ]
-        if pairs:
-            means.append(fmean(score(b.reference.text, a.reference) for a, b in pairs[:PAIRS_OF_A_PROMPT]))
+        pairs = ((a, b) for a, b in combinations(group, 2) if a.example.conversation != b.example.conversation)
+        agreed = [score(b.reference.text, a.reference) for a, b in islice(pairs, PAIRS_OF_A_PROMPT)]
+        if agreed:
+            means.append(fmean(agreed))
     if not means:
         return None, 0
     low, high = stats.interval(means, range(len(means)), confidence)
@@ -149,4 +146,4 @@ def errors(metric: str, answers: Sequence[Answered]) -> list[dict[str, str]]:
 
 def redacted(text: str) -> str:
     """Enough of an answer to see what went wrong: cut, addresses and long numbers masked."""
-    return SECRETIVE.sub("…", text)[:160]
+    return SECRETIVE.sub("…", text[:1000])[:160]

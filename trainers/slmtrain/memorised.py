@@ -19,8 +19,10 @@ from collections.abc import Iterable, Sequence
 
 from slmtrain.data import Example
 
-VALUE = re.compile(
-    r"[\w.+-]+@[\w-]+\.[\w.-]*\w|(?<!\w)\d(?:[ -]?\d){5,}(?!\w)|(?<!\w)(?=\w*\d)(?=\w*[A-Za-z])[\w-]{16,}"
+VALUE = re.compile(  # bounded and anchored: a word of a megabyte costs no more than a page of prose
+    r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{0,190}\w"  # e-mail
+    r"|(?<!\w)\d(?:[ -]?\d){5,}(?!\w)"  # six digits or more
+    r"|(?<!\w)(?=\w*\d)(?=\w*[A-Za-z])[\w-]{16,}"  # letters and digits, like a key
 )
 MOST_WORDS = 6  # of a listed value
 _EDGES = string.punctuation + string.whitespace

@@ -245,3 +245,8 @@ def test_nothing_left_to_judge_is_a_refusal_with_a_result():
                                 Gate())  # fmt: skip
     assert (result["verdict"], result["n"]) == ("refused", 0)
     assert result["reasons"] == ["no held-out example was left to judge"]
+
+
+def test_a_long_word_is_searched_for_values_as_fast_as_any_text():
+    assert memorised.values_in("x" * 300_000 + " a-1" * 1000) == set()
+    assert memorised.values_in("a." * 100_000) == set()

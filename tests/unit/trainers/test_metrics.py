@@ -188,3 +188,20 @@ def test_every_metric_that_is_shown_beside_another_exists():
     assert set(metrics.SHOWN) == set(metrics.METRICS)
     assert {name for shown in metrics.SHOWN.values() for name in shown} <= set(metrics.METRICS)
     assert json.dumps(metrics.METRICS)
+
+
+LONG = {
+    "text": ("word " * 20_000, "sword " * 20_000),
+    "rouge_l": ("a b c " * 5_000, "c b a " * 5_000),
+    "fields": (json.dumps(list(range(20_000))), json.dumps(list(range(1, 20_001)))),
+    "label": ("x" * 200_000, "y"),
+    "code": ("(" * 50_000, "x = 1"),
+    "tool_call": ("[" * 90_000, '{"name": "f", "arguments": {}}'),
+}
+
+
+@pytest.mark.parametrize("metric", LONG)
+def test_a_long_answer_is_scored_like_any_other(metric):
+    """Tens of thousands of words, fields or brackets: nothing here may be quadratic, or end the process."""
+    answer, recorded = LONG[metric]
+    assert 0 <= metrics.SCORES[metric](answer, Reference(recorded, (Call("f", {}),))) <= 1

@@ -7,6 +7,7 @@ pair first, so that the fields of one item are never credited to another. Values
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from slmtrain.metrics.form import Form
@@ -62,13 +63,21 @@ def shared(got: Any, want: Any) -> int:
 
 
 def _shared_items(got: list[Any], want: list[Any]) -> int:
-    pairs = [(shared(a, b), i, j) for i, a in enumerate(got) for j, b in enumerate(want)]
-    taken_got: set[int] = set()
-    taken_want: set[int] = set()
-    total = 0
-    for both, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
-        if both and i not in taken_got and j not in taken_want:
-            taken_got.add(i)
-            taken_want.add(j)
-            total += both
-    return total
+    """Scalars as often as both have them; objects and lists paired, the best pair first."""
+    both = (_scalars(got) & _scalars(want)).total()
+    mine = [item for item in got if isinstance(item, dict | list)]
+    theirs = [item for item in want if isinstance(item, dict | list)]
+    pairs = [(shared(a, b), i, j) for i, a in enumerate(mine) for j, b in enumerate(theirs)]
+    taken_mine: set[int] = set()
+    taken_theirs: set[int] = set()
+    for fields, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+        if fields and i not in taken_mine and j not in taken_theirs:
+            taken_mine.add(i)
+            taken_theirs.add(j)
+            both += fields
+    return both
+
+
+def _scalars(items: list[Any]) -> Counter[tuple[bool, Any]]:
+    """Told apart as JSON does: 1 is 1.0, and is not true."""
+    return Counter((isinstance(item, bool), item) for item in items if not isinstance(item, dict | list))

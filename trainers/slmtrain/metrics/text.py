@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 from slmtrain.metrics.form import Form
 from slmtrain.metrics.reference import Reference
@@ -19,7 +20,6 @@ from slmtrain.metrics.reference import Reference
 ORDERS = range(1, 7)
 BETA = 2.0
 _WORDS = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]|[^\W_぀-ヿ㐀-䶿一-鿿가-힯]+")
-_LONGEST_WORDS = 2000  # ROUGE-L is quadratic; what is longer is cut
 
 
 def score(answer: str, reference: Reference) -> float:
@@ -63,7 +63,7 @@ def _ngrams(text: str, n: int) -> Counter[str]:
 
 def words(text: str) -> list[str]:
     """Lower-case words; every CJK character is one."""
-    return _WORDS.findall(text.casefold())[:_LONGEST_WORDS]
+    return _WORDS.findall(text.casefold())
 
 
 def rouge_l(answer: str, recorded: str) -> float:
@@ -75,11 +75,21 @@ def rouge_l(answer: str, recorded: str) -> float:
     got, want = words(answer), words(recorded)
     if not got or not want:
         return float(got == want)
-    row = [0] * (len(want) + 1)
+    return 2 * common_words(got, want) / (len(got) + len(want))
+
+
+def common_words(got: Sequence[str], want: Sequence[str]) -> int:
+    """Length of the longest common subsequence, a machine word of columns at a time (H. Hyyrö, AWOCA 2004).
+
+    >>> common_words("a b c d".split(), "b d a c".split())
+    2
+    """
+    places: dict[str, int] = {}
+    for column, word in enumerate(want):
+        places[word] = places.get(word, 0) | 1 << column
+    every = (1 << len(want)) - 1
+    rest = every
     for word in got:
-        before = 0
-        for j, other in enumerate(want, 1):
-            above = row[j]
-            row[j] = before + 1 if word == other else max(above, row[j - 1])
-            before = above
-    return 2 * row[-1] / (len(got) + len(want))
+        hit = rest & places.get(word, 0)
+        rest = (rest + hit | rest - hit) & every
+    return len(want) - rest.bit_count()
