@@ -16,6 +16,9 @@ compile serve --extra serve
 # The gateways beside ours in `make bench-gateway`: no part of the project, so not in pyproject.toml.
 uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
     --no-annotate locks/bench.in -o locks/bench.txt
+# What `make bench-redaction` measures ours beside.
+uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+    --no-annotate locks/redaction.in -o locks/redaction.txt
 # Node's clients for tests/clients, by the npm of that environment; the lock names no registry either.
 npm="$(python3 images/environments.py clients | tail -n 1)/bin/npm"
 (cd tests/clients/node && "$npm" install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund)

@@ -21,35 +21,57 @@ from slmfleet.curation.personal import common_words
 
 WORDS = Path(__file__).parent / "words"
 SLOT = re.compile(r"\{([A-Za-z]\w*)\}")
-LOWER_SHARE, UPPER_SHARE, INVENTED_SHARE = 0.09, 0.03, 0.25
-_FUNCTION = (
-    "the a an of to in and for is on that with as it was at by from this be are or not have has which you but can "
-    "if will they we all more one about so when no out up into do any your what there than them only some could"
-).split()
-_STREET_EN = (
-    "Street St St. Road Rd Rd. Avenue Ave Ave. Lane Ln Drive Dr Court Ct Boulevard Blvd Way Place Pl Square Terrace "
-    "Crescent Close Hill Highway Hwy Parkway Circle Trail Row Mews Gardens Grove Alley Esplanade Parade"
-).split()
-_ORG_TAIL = (
-    "Inc Inc. LLC Ltd Ltd. Limited PLC Corp Corp. Corporation Group Holdings GmbH AG SE KG SA S.A. SARL SpA S.p.A. BV "
-    "NV AB ApS Oy A/S & Co. & Sons & Partners Associates Solutions Systems Technologies Consulting Services Partners "
-    "Labs Studio Media Industries Logistics Pharma Foods Energy Capital Ventures Insurance Bank Software Analytics"
-).split(" ")
-_WORTHY = (
-    "data cloud open smart blue solar green global first next bright clear deep fast gold home iron land map net north "
-    "ocean path prime pure quick river rock sky snow star stone sun swift true urban vita wave wind wise zen geo care "
-    "health farm fund trust legal market move work play trade travel safe secure better civic govern code vote census "
-    "garden vista buena maintenance logic metric graph spark nova terra aero hydro bio nano micro macro meta"
-).split()
-_DIVISIONS = (
-    "Department Ministry Office Bureau Institute University College Academy Museum Bank Church Society Association "
-    "Federation Council Committee Chamber Agency Center Centre School Foundation"
-).split()
-_SITES = (
-    "Hospital University Bank School College Clinic Hotel Museum Library Church Restaurant Café Theatre Stadium "
-    "Medical_Center Primary_School High_School Credit_Union Savings_Bank Country_Club Football_Club Pharmacy "
-    "General_Hospital Public_Library Bakery Times Post Herald Records"
-).split()
+LOWER_SHARE, UPPER_SHARE, INVENTED_SHARE = 0.12, 0.03, 0.3
+# Before every line of a text: quotations, lists, broken encodings.
+_LINE_MARKS = ("> ", "- ", "* ", "| ", "?? ", "# ", "; ", ">> ", "\t")
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+def _phrases(text: str) -> list[str]:
+    return text.split("|")
+
+
+_ACRONYMS = _words(
+    "AI API ATM AWS CEO CFO CPU CSS CSV DNS EUR FAQ FTP GBP GDP GPS GPU GUI HTML HTTP HTTPS ID IDE IP IT "
+    "JSON KYC LED LLM LTE MFA ML NLP OCR OK OS OTP PC PDF PHP PIN PNG POS PR QA QR RAM RPC SDK SEO SIM "
+    "SLA SMS SQL SSH SSL TODO TV UI URI URL USB USD UTC UUID VAT VAT VIN VM VPN WIFI XML YAML ZIP ASAP "
+    "FYI ETA EOF NULL TRUE CHF JPY INR AUD CAD SEPA SWIFT"
+)
+_FUNCTION = _words(
+    "the a an of to in and for is on that with as it was at by from this be are or not have has which you "
+    "but can if will they we all more one about so when no out up into do any your what there than them "
+    "only some could"
+)
+_STREET_EN = _words(
+    "Street St St. Road Rd Rd. Avenue Ave Ave. Lane Ln Drive Dr Court Ct Boulevard Blvd Way Place Pl "
+    "Square Terrace Crescent Close Hill Highway Hwy Parkway Circle Trail Row Mews Gardens Grove Alley "
+    "Esplanade Parade"
+)
+_ORG_TAIL = _words(
+    "Inc Inc. LLC Ltd Ltd. Limited PLC Corp Corp. Corporation Group Holdings GmbH AG SE KG SA S.A. SARL "
+    "SpA S.p.A. BV NV AB ApS Oy A/S & Co. & Sons & Partners Associates Solutions Systems Technologies "
+    "Consulting Services Partners Labs Studio Media Industries Logistics Pharma Foods Energy Capital "
+    "Ventures Insurance Bank Software Analytics"
+)
+_WORTHY = _words(
+    "data cloud open smart blue solar green global first next bright clear deep fast gold home iron land "
+    "map net north ocean path prime pure quick river rock sky snow star stone sun swift true urban vita "
+    "wave wind wise zen geo care health farm fund trust legal market move work play trade travel safe "
+    "secure better civic govern code vote census garden vista buena maintenance logic metric graph spark "
+    "nova terra aero hydro bio nano micro macro meta"
+)
+_DIVISIONS = _words(
+    "Department Ministry Office Bureau Institute University College Academy Museum Bank Church Society "
+    "Association Federation Council Committee Chamber Agency Center Centre School Foundation"
+)
+_SITES = _words(
+    "Hospital University Bank School College Clinic Hotel Museum Library Church Restaurant Café Theatre "
+    "Stadium Medical_Center Primary_School High_School Credit_Union Savings_Bank Country_Club "
+    "Football_Club Pharmacy General_Hospital Public_Library Bakery Times Post Herald Records"
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +136,17 @@ class Generator:
         made = self._filled(rng.choice(self._words.templates[part]))
         if rng.random() < 0.12:
             made = _joined(made, self._filled(rng.choice(self._words.templates["sentence"])), rng.random() < 0.5)
-        return self._cased(made)
+        return self._cased(self._marked(made))
+
+    def _marked(self, made: Text) -> Text:
+        """Now and then a mark at the head of every line."""
+        if "\n" not in made.text or self._rng.random() > 0.08:
+            return made
+        mark = self._rng.choice(_LINE_MARKS)
+        breaks = [-1, *(i for i, c in enumerate(made.text) if c == "\n")]
+        moved = lambda at: at + len(mark) * sum(b < at for b in breaks)  # noqa: E731
+        spans = tuple((moved(a), moved(b - 1) + 1, k) for a, b, k in made.spans)
+        return Text(mark + made.text.replace("\n", "\n" + mark), spans)
 
     def _filled(self, template: str) -> Text:
         out: list[str] = []
@@ -183,7 +215,8 @@ class Generator:
         return next(make for limit, make in forms if chance < limit)()
 
     def _city(self) -> str:
-        return self._pick(self._words.city)
+        city = self._pick(self._words.city)
+        return city.upper() if self._rng.random() < 0.04 else city
 
     def _org(self) -> str:
         rng, w = self._rng, self._words.templates
@@ -210,7 +243,7 @@ class Generator:
             lambda: f"{self._city()} {rng.choice(_SITES).replace('_', ' ')}",
             lambda: f"{rng.choice(('St.', 'Saint', 'Mount'))} {self._first()}'s {rng.choice(_SITES).replace('_', ' ')}",
             lambda: f"The {common()} {rng.choice(('Company', 'Foundation', 'Project', 'Group', 'Times', 'Trust'))}",
-            lambda: "".join(rng.choice("ABCDEFGHIKLMNOPRSTUVW") for _ in range(rng.randrange(3, 5))),
+            lambda: common() + rng.choice("0123456789"),
         ]
         return rng.choice(forms)()
 
@@ -238,17 +271,31 @@ class Generator:
         ]
         other = [
             lambda: f"{name}{rng.choice(('straße', 'strasse', 'str.', 'weg', 'platz', 'allee', 'gasse', 'ring'))} {n}",
-            lambda: f"{name}{rng.choice(('straat', 'laan', 'weg', 'plein', 'kade', 'steenweg', 'dreef', 'singel'))} {n}",
-            lambda: f"{name}{rng.choice(('gatan', 'vägen', 'vej', 'gade', 'veien', 'gata', 'katu', 'tie', 'allé'))} {n}",
-            lambda: f"{n} {rng.choice(('rue', 'avenue', 'boulevard', 'place', 'chemin', 'quai', 'allée'))} "
-            f"{rng.choice(('', 'de la ', 'du ', 'des ', 'de '))}{name}",
-            lambda: f"{rng.choice(('Calle', 'Avenida', 'Plaza', 'Paseo', 'C/', 'Camino', 'Ronda', 'Av.'))} "
-            f"{rng.choice(('', 'de ', 'de la ', 'del '))}{name}{rng.choice((', ', ' '))}{n}",
-            lambda: f"{rng.choice(('Via', 'Viale', 'Piazza', 'Corso', 'Vicolo', 'Strada', 'Largo'))} {name}"
-            f"{rng.choice((', ', ' '))}{n}",
-            lambda: f"{rng.choice(('Rua', 'Avenida', 'Travessa', 'Praça', 'Estrada', 'R.'))} "
-            f"{rng.choice(('', 'da ', 'do ', 'de '))}{name} {n}",
-            lambda: f"{rng.choice(('ul.', 'ulica', 'al.', 'pl.', 'ulitsa', 'prospekt', 'náměstí', 'ulice'))} {name} {n}",
+            lambda: (
+                f"{name}{rng.choice(('straat', 'laan', 'weg', 'plein', 'kade', 'steenweg', 'dreef', 'singel'))} {n}"
+            ),
+            lambda: (
+                f"{name}{rng.choice(('gatan', 'vägen', 'vej', 'gade', 'veien', 'gata', 'katu', 'tie', 'allé'))} {n}"
+            ),
+            lambda: (
+                f"{n} {rng.choice(('rue', 'avenue', 'boulevard', 'place', 'chemin', 'quai', 'allée'))} "
+                f"{rng.choice(('', 'de la ', 'du ', 'des ', 'de '))}{name}"
+            ),
+            lambda: (
+                f"{rng.choice(('Calle', 'Avenida', 'Plaza', 'Paseo', 'C/', 'Camino', 'Ronda', 'Av.'))} "
+                f"{rng.choice(('', 'de ', 'de la ', 'del '))}{name}{rng.choice((', ', ' '))}{n}"
+            ),
+            lambda: (
+                f"{rng.choice(('Via', 'Viale', 'Piazza', 'Corso', 'Vicolo', 'Strada', 'Largo'))} {name}"
+                f"{rng.choice((', ', ' '))}{n}"
+            ),
+            lambda: (
+                f"{rng.choice(('Rua', 'Avenida', 'Travessa', 'Praça', 'Estrada', 'R.'))} "
+                f"{rng.choice(('', 'da ', 'do ', 'de '))}{name} {n}"
+            ),
+            lambda: (
+                f"{rng.choice(('ul.', 'ulica', 'al.', 'pl.', 'ulitsa', 'prospekt', 'náměstí', 'ulice'))} {name} {n}"
+            ),
             lambda: f"{name} {rng.choice(('utca', 'út', 'tér', 'körút', 'köz'))} {n}.",
             lambda: f"{rng.choice(('Strada', 'Bulevardul', 'Odos', 'Jalan', 'Jl.', 'Sokak'))} {name} {n}",
             lambda: f"{name} {rng.choice(('Caddesi', 'Sokak', 'Marg', 'Nagar', 'Dori', 'Road', 'Mahallesi'))} {n}",
@@ -262,14 +309,17 @@ class Generator:
         return self._rng.choice(self._words.common).capitalize()
 
     def _unit(self) -> str:
-        kind = self._rng.choice("Apt. Apt Suite Ste. Unit Flat Floor Room # Apartment Building Block Box Wohnung".split())
+        kind = self._rng.choice(
+            _words("Apt. Apt Suite Ste. Unit Flat Floor Room # Apartment Building Block Box Wohnung")
+        )
         return f"{kind} {self._rng.choice((str(self._rng.randrange(1, 999)), f'{self._rng.randrange(1, 60):03d}'))}"
 
     def _zip(self) -> str:
         rng = self._rng
         form = rng.choice(
             ("ddddd", "ddddd", "ddddd", "ddddd-dddd", "dddd", "dddddd", "AAd dAA", "AdA dAd", "dddd AA", "dd-ddd")
-            + ("dddd-ddd", "ddd dd", "ddddd-ddd", "Ad dAA", "AAdd dAA", "A-dddd")
+            if rng.random() < 0.65
+            else ("dddd-ddd", "ddd dd", "ddddd-ddd", "Ad dAA", "AAdd dAA", "A-dddd")
         )
         return _shaped(form, rng)
 
@@ -295,28 +345,33 @@ class Generator:
             parts.append(city)
         if rng.random() < 0.3:
             parts.append(rng.choice(w.places["country"]) + (f" {self._zip()}" if rng.random() < 0.3 else ""))
+        if rng.random() < 0.04:
+            return f"{rng.choice(('the corner of ', 'corner ', ''))}{self._street()} and {self._street()}"
         if rng.random() < 0.03:
             box = f"{rng.choice(('PSC', 'Unit'))} {rng.randrange(1000, 9999)}, Box {rng.randrange(100, 9999)}"
-            return f"{box}{gap}{rng.choice(('APO', 'FPO', 'DPO'))} {rng.choice(('AA', 'AE', 'AP'))} {_shaped('ddddd', rng)}"
+            post = f"{rng.choice(('APO', 'FPO', 'DPO'))} {rng.choice(('AA', 'AE', 'AP'))}"
+            return f"{box}{gap}{post} {_shaped('ddddd', rng)}"
         return gap.join(parts)
 
     # -- numbers
 
     def _id(self) -> str:
-        forms = (
+        forms = _words(
             "dddddd ddddddd dddddddd ddddddddd dddddddddd Adddddd Addddddd AAdddddd AA-ddddd AAA-dddddd #dddddd "
-            "Addddddddddd dd-dddddd dddd-dddd AAdddddA dd/dddd/dd Addd-ddd-ddd #Addddddd ddd-ddd-ddd aaadddd ADdddd-dd"
-        ).split()
+            "Addddddddddd dd-dddddd dddd-dddd AAdddddA dd/dddd/dd Addd-ddd-ddd #Addddddd ddd-ddd-ddd aaadddd "
+            "ADdddd-dd"
+        )
         return _shaped(self._rng.choice(forms), self._rng)
 
     def _phone(self) -> str:
-        forms = (
-            "ddd-ddd-dddd|(ddd) ddd-dddd|ddd.ddd.dddd|+1 ddd ddd dddd|+44 dddd dddddd|0dddd dddddd|0ddd ddd dddd|"
-            "+49 ddd ddddddd|0ddd/dddddd|0dd dd dd dd dd|+33 d dd dd dd dd|+34 ddd ddd ddd|ddd dd dd dd|ddd ddd ddd|"
-            "dd ddd ddd|dd ddd dd dd|dddd dddd|dddd-dddd|(dd) dddd-dddd|(ddd) ddd ddd|+91 ddddd ddddd|0ddddddddd|"
-            "ddddddddd|+351 ddd ddd ddd|+48 ddd ddd ddd|+46 dd-ddd dd dd|(0dd) dddd dddd|ddd-ddd-dddd xdddd|"
-            "0ddd dd dd dd|dd dd dd dd|ddd-ddddddd|+dd ddd dddd|001-ddd-ddd-dddd"
-        ).split("|")
+        forms = _phrases(
+            "ddd-ddd-dddd|(ddd) ddd-dddd|ddd.ddd.dddd|+1 ddd ddd dddd|+44 dddd dddddd|0dddd dddddd|"
+            "0ddd ddd dddd|+49 ddd ddddddd|0ddd/dddddd|0dd dd dd dd dd|+33 d dd dd dd dd|+34 ddd ddd ddd|"
+            "ddd dd dd dd|ddd ddd ddd|dd ddd ddd|dd ddd dd dd|dddd dddd|dddd-dddd|(dd) dddd-dddd|(ddd) ddd ddd|"
+            "+91 ddddd ddddd|0ddddddddd|ddddddddd|+351 ddd ddd ddd|+48 ddd ddd ddd|+46 dd-ddd dd dd|"
+            "(0dd) dddd dddd|ddd-ddd-dddd xdddd|0ddd dd dd dd|dd dd dd dd|ddd-ddddddd|+dd ddd dddd|"
+            "001-ddd-ddd-dddd"
+        )
         return _shaped(self._rng.choice(forms), self._rng)
 
     def _dob(self) -> str:
@@ -324,8 +379,15 @@ class Generator:
         y, m, d = rng.randrange(1930, 2012), rng.randrange(1, 13), rng.randrange(1, 29)
         month = _MONTHS[m - 1]
         return rng.choice(
-            (f"{m}/{d}/{y}", f"{d:02d}/{m:02d}/{y}", f"{y}-{m:02d}-{d:02d}", f"{d}.{m}.{y}", f"{d:02d}.{m:02d}.{y}")
-            + (f"{month} {d}, {y}", f"{d} {month} {y}", f"{d}-{month[:3]}-{y}", f"{m}/{d}/{y % 100:02d}", f"{d}th of {month} {y}")
+            (
+                *(f"{m}/{d}/{y}", f"{d:02d}/{m:02d}/{y}", f"{y}-{m:02d}-{d:02d}", f"{d}.{m}.{y}"),
+                f"{d:02d}.{m:02d}.{y}",
+                f"{month} {d}, {y}",
+                f"{d} {month} {y}",
+                f"{d}-{month[:3]}-{y}",
+                f"{m}/{d}/{y % 100:02d}",
+                f"{d}th of {month} {y}",
+            )
         )
 
     # -- everything else
@@ -356,7 +418,7 @@ class Generator:
         rng, w = self._rng, self._words
         n = lambda a, b: str(rng.randrange(a, b))  # noqa: E731
         plain: dict[str, Callable[[], str]] = {
-            "title": lambda: rng.choice("Mr Mrs Ms Dr Mr. Mrs. Ms. Dr. Prof. Professor Miss Sir Madam".split()),
+            "title": lambda: rng.choice(_words("Mr Mrs Ms Dr Mr. Mrs. Ms. Dr. Prof. Professor Miss Sir Madam")),
             "pronoun": lambda: rng.choice(("me", "him", "her", "them")),
             "pronoun2": lambda: rng.choice(("He", "She", "They")),
             "num": lambda: n(1, rng.choice((10, 100, 1000))),
@@ -364,9 +426,14 @@ class Generator:
             "age": lambda: n(18, 99),
             "amount": lambda: rng.choice(("$", "€", "£", "")) + n(1, 5000) + rng.choice(("", ".99", ".50", ",000")),
             "time": lambda: f"{n(0, 24)}:{rng.randrange(60):02d}",
-            "date": lambda: rng.choice((f"{n(2018, 2030)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}",)
-                + (f"{rng.choice(_MONTHS)} {n(1, 29)}", f"{n(1, 29)} {rng.choice(_MONTHS)} {n(2018, 2030)}")),
-            "weekday": lambda: rng.choice("Monday Tuesday Wednesday Thursday Friday Saturday Sunday tomorrow".split()),
+            "date": lambda: rng.choice(
+                (
+                    f"{n(2018, 2030)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}",
+                    f"{rng.choice(_MONTHS)} {n(1, 29)}",
+                    f"{n(1, 29)} {rng.choice(_MONTHS)} {n(2018, 2030)}",
+                )
+            ),
+            "weekday": lambda: rng.choice(_words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday tomorrow")),
             "email": lambda: f"{self._first()}.{self._last()}@{rng.choice(_WORTHY)}.com".lower().replace(" ", ""),
             "user": lambda: self._first().lower().replace(" ", "") + n(1, 99),
             "ip": lambda: ".".join(n(1, 255) for _ in range(4)),
@@ -379,6 +446,10 @@ class Generator:
             "Title": self._title,
             "TITLE": lambda: self._title().upper(),
             "labels": lambda: ", ".join(self._name("_", False) for _ in range(rng.randrange(2, 9))),
+            "acro": lambda: rng.choice(_ACRONYMS) if rng.random() < 0.8 else _shaped("AAA", rng),
+            "hex": lambda: "".join(rng.choice("0123456789abcdef") for _ in range(rng.choice((8, 12, 24, 32, 40)))),
+            "blob": lambda: "".join(rng.choice(_BLOB) for _ in range(rng.randrange(20, 90))),
+            "long": lambda: n(10**9, 2 * 10**9),
             "snake": lambda: self._name("_", False),
             "Camel": lambda: self._name("", True),
         }
@@ -407,9 +478,8 @@ class Generator:
         return {**{k: (None, v) for k, v in plain.items()}, **kinds}
 
 
-_MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
+_BLOB = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_MONTHS = _words("January February March April May June July August September October November December")
 
 
 def _shaped(form: str, rng: random.Random) -> str:

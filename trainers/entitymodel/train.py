@@ -16,11 +16,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from entitymodel.generate import Generator, Text, Words
 from torch import nn
 
+from entitymodel.generate import Generator, Text, Words
 from slmfleet.curation.entities import (
-    DILATIONS, FIXED, GAP, KINDS, LABELS, ROWS, features_of, tokens_of,
+    DILATIONS,
+    FIXED,
+    GAP,
+    KINDS,
+    LABELS,
+    ROWS,
+    features_of,
+    tokens_of,
 )  # fmt: skip
 
 EMBEDDED, WIDTH = 48, 64
@@ -121,7 +128,7 @@ def labelled(made: Text) -> list[int]:
 
 
 def train(steps: int, size: int, seed: int) -> Tagger:
-    """Adam with a warm-up and a cosine to zero; the cost of missing an entity is a little above that of inventing one."""
+    """Adam with a warm-up and a cosine to zero; missing an entity costs a little more than inventing one."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     model, batches = Tagger(), Batches(seed)

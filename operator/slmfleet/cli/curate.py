@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from slmfleet.cli.problem import fail
-from slmfleet.cli.redact import reported
+from slmfleet.cli.redact import DENY_HELP, MODEL_HELP, PATTERNS_HELP, reported
 
 
 def curate(
@@ -24,6 +24,9 @@ def curate(
     heldout_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the calls that is held out.")] = 0.2,
     since: Annotated[str | None, typer.Option(help="Only calls from this time on (RFC 3339).")] = None,
     until: Annotated[str | None, typer.Option(help="Only calls before this time (RFC 3339).")] = None,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "default",
+    deny: Annotated[Path | None, typer.Option(help=DENY_HELP)] = None,
+    patterns: Annotated[Path | None, typer.Option(help=PATTERNS_HELP)] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same log, same dataset.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for a program.")] = False,
 ) -> None:
@@ -33,6 +36,7 @@ def curate(
     """
     from slmfleet.curation import curate as stage
     from slmfleet.curation.sources import read_log
+    from slmfleet.curation.tenant import detector_of
 
     def say(line: str) -> None:
         typer.echo(f"curate: {line}", err=True)
@@ -43,8 +47,9 @@ def curate(
     with reported():
         found = stage.read_clusters(clusters)
         found.named(cluster)
+        detector = detector_of(model, deny, patterns)
         log = read_log(records, identity, source, rejected)
-        done = stage.curate(log, found, settings, say)
+        done = stage.curate(log, found, settings, say, detector)
         result = stage.write(done, log, settings, out)
     if as_json:
         typer.echo(result.model_dump_json(by_alias=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slmfleet.curation.redact_file import NOT_COVERED
+from slmfleet.curation.redact_file import not_covered
 from slmfleet.wire.jobs import CurationResult
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
             *redacted,
             "",
             "Not covered:",
-            *(f"- {line}" for line in NOT_COVERED),
+            *(f"- {line}" for line in not_covered(done.redactor)),
             "",
             "## Licence",
             "The prompts belong to whoever runs the agents; the answers fall under the terms of the large model's "

@@ -87,11 +87,11 @@ def es_dni(text: str) -> bool:
 
 def it_fiscal(text: str) -> bool:
     code = compact(text)
-    odd = "1 0 5 7 9 13 15 17 19 21 2 4 18 20 11 3 6 8 12 14 16 10 22 25 24 23".split()
+    odd = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
     total = 0
     for i, c in enumerate(code[:15]):
         value = int(c, 36) - (10 if c.isalpha() else 0)
-        total += value if i % 2 else int(odd[value])
+        total += value if i % 2 else odd[value]
     return chr(65 + total % 26) == code[15]
 
 
@@ -120,8 +120,9 @@ def br_cnpj(text: str) -> bool:
     return all((11 - _weighted(code, weights[13 - n :]) % 11) % 11 % 10 == int(code[n]) for n in (12, 13))
 
 
-_D5 = ("0123456789", "1234067895", "2340178956", "3401289567", "4012395678") + (
-    ("5987604321", "6598710432", "7659821043", "8765932104", "9876543210")
+_D5 = (
+    *("0123456789", "1234067895", "2340178956", "3401289567", "4012395678"),
+    *("5987604321", "6598710432", "7659821043", "8765932104", "9876543210"),
 )
 _P8 = ("0123456789", "1576283094", "5803796142", "8916043527", "9453126870", "4286573901", "2793806415", "7046913258")
 
@@ -201,7 +202,8 @@ def pt_nif(text: str) -> bool:
 def ro_cnp(text: str) -> bool:
     code = compact(text)
     check = _weighted(code, (2, 7, 9, 1, 4, 6, 3, 5, 8, 2, 7, 9)) % 11
-    return 0 < int(code[3:5]) < 13 and 0 < int(code[5:7]) < 32 and min(check, check % 10 + 1 if check == 10 else check) == int(code[12])
+    dated = 0 < int(code[3:5]) < 13 and 0 < int(code[5:7]) < 32
+    return dated and (1 if check == 10 else check) == int(code[12])
 
 
 def cz_number(text: str) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from typing import Any
 from slmfleet.curation import duplicates, formats
 from slmfleet.curation.calls import Call, call_of
 from slmfleet.curation.card import dataset_card
+from slmfleet.curation.detect import Detector
 from slmfleet.curation.failures import CurationError
-from slmfleet.curation.redact import Redactor, mapped, strings_in
+from slmfleet.curation.models import default_detector
+from slmfleet.curation.redact import BATCH, Redactor, mapped, strings_in
 from slmfleet.curation.sources import Log
 from slmfleet.recognise.classifier import Classifier
 from slmfleet.recognise.frame import text_of
@@ -87,9 +89,17 @@ def read_clusters(folder: Path) -> Clusters:
     return Clusters(file, assigned, Classifier.load(path, None) if path.is_file() else None)
 
 
-def curate(log: Log, clusters: Clusters, settings: Settings, say: Say = lambda line: None) -> Dataset:
-    """Make the dataset of one cluster."""
-    done = Dataset(clusters.named(settings.cluster), redactor=Redactor(settings.seed))
+def curate(
+    log: Log,
+    clusters: Clusters,
+    settings: Settings,
+    say: Say = lambda line: None,
+    detector: Detector | None = None,
+) -> Dataset:
+    """Make the dataset of one cluster. `detector`: what redaction finds values with; labels and tools' names stay."""
+    cluster = clusters.named(settings.cluster)
+    finds = replace(detector or default_detector(), keep=_vocabulary(cluster))
+    done = Dataset(cluster, redactor=Redactor(settings.seed, finds))
     for reason, count in log.set_aside.items():
         done.dropped[f"set aside: {reason}"] += count
     calls = [call_of(r) for r in log.records]
@@ -109,6 +119,12 @@ def curate(log: Log, clusters: Clusters, settings: Settings, say: Say = lambda l
     if len(done.train) + len(done.heldout) < settings.min_examples:
         _too_few(done, settings)
     return done
+
+
+def _vocabulary(cluster: FoundCluster) -> frozenset[str]:
+    """The application's own words, which are no personal data: the labels it answers with, the names of its tools."""
+    words = [*(cluster.output_format.labels or ()), *(cluster.signature.tools or ())]
+    return frozenset(str(w).casefold() for w in words)
 
 
 def _is_member(call: Call, clusters: Clusters, name: str) -> bool:
@@ -203,9 +219,12 @@ def _answer_message(call: Call) -> Row:
 def _redact(kept: Sequence[Call], members: Sequence[Call], split_of: dict[str, str], done: Dataset) -> None:
     """Redact what is written; learn from every member, so that what a dropped call says of a person is known too."""
     redactor = done.redactor
-    for call in members:
-        for text in strings_in([*_messages(call), _answer_message(call)]):
-            redactor.learn(call.conversation, text)
+    for at in range(0, len(members), BATCH):
+        block = [(c, list(strings_in([*_messages(c), _answer_message(c)]))) for c in members[at : at + BATCH]]
+        redactor.prepare(text for _, texts in block for text in texts)
+        for call, texts in block:
+            for text in texts:
+                redactor.learn(call.conversation, text)
     for call in kept:
         change: Callable[[str], str] = lambda text, c=call.conversation: redactor.redact(c, text)  # type: ignore[misc] # noqa: E731
         messages = [

@@ -85,6 +85,12 @@ def features_of(key: str) -> list[int]:
     return [_row(f) for f in fixed] + [_row("n" + g) for g in grams]
 
 
+def _weights(features: int) -> list[float]:
+    """One for what a token has once; n-grams share one square root."""
+    grams = features - FIXED
+    return [1.0] * FIXED + [grams**-0.5] * grams if grams > 0 else [1.0] * FIXED
+
+
 def _shape(token: str) -> str:
     """`Xx`, `X`, `xX`…: the case of its letters, runs as one."""
     marks = "".join("X" if c.isupper() else "x" if c.isalpha() else c for c in token)
@@ -106,6 +112,8 @@ class EntityModel:
         ]
         self._in = (weights["w_in"].astype(np.float32), weights["b_in"].astype(np.float32))
         self._out = (weights["w_out"].astype(np.float32), weights["b_out"].astype(np.float32))
+        self._rows: dict[str, int] = {}
+        self._vectors: Vectors = np.zeros((0, 0), dtype=np.float32)
         self._forget()
 
     @classmethod
@@ -130,12 +138,11 @@ class EntityModel:
     def _tagged(self, texts: Sequence[Sequence[str]]) -> list[NDArray[np.intp]]:
         if len(self._rows) > CACHE_TOKENS:
             self._forget()
+        self._add(list(dict.fromkeys(k for keys in texts for k in keys if k not in self._rows)))
         rows, bounds = [0] * GAP, []
         for keys in texts:
             begin = len(rows)
-            for key in keys:
-                row = self._rows.get(key)
-                rows.append(self._add(key) if row is None else row)
+            rows += [self._rows[k] for k in keys]
             bounds.append((begin, len(rows)))
             rows += [0] * GAP
         labels = self._forward(np.array(rows))
@@ -159,24 +166,25 @@ class EntityModel:
         found: NDArray[np.intp] = (state @ weight + bias).argmax(axis=1)
         return found
 
-    def _add(self, key: str) -> int:
-        """The first layer of a token, which its context has no part in."""
-        features = np.array(features_of(key))
-        table = self._table[features].astype(np.float32) * self._scale[features, None]
-        vector = table[:FIXED].sum(axis=0)
-        if len(features) > FIXED:
-            vector += table[FIXED:].sum(axis=0) / np.sqrt(len(features) - FIXED)
+    def _add(self, keys: list[str]) -> None:
+        """The first layer of tokens, which their context has no part in."""
+        if not keys:
+            return
+        found = [features_of(k) for k in keys]
+        rows = np.array([f for features in found for f in features])
+        weights = np.array([w for features in found for w in _weights(len(features))], dtype=np.float32)
+        begins = np.cumsum([0, *(len(f) for f in found[:-1])])
+        summed = np.add.reduceat(self._table[rows] * (self._scale[rows] * weights)[:, None], begins, axis=0)
         weight, bias = self._in
-        row = len(self._rows) + 1
-        if row >= len(self._vectors):
+        first = len(self._rows) + 1
+        while first + len(keys) > len(self._vectors):
             self._vectors = np.concatenate([self._vectors, np.zeros_like(self._vectors)])
-        self._vectors[row] = np.maximum(vector @ weight + bias, 0.0)
-        self._rows[key] = row
-        return row
+        self._vectors[first : first + len(keys)] = np.maximum(summed @ weight + bias, 0.0)
+        self._rows.update(zip(keys, range(first, first + len(keys)), strict=True))
 
     def _forget(self) -> None:
-        self._rows: dict[str, int] = {}
-        self._vectors: Vectors = np.zeros((1_024, self._in[0].shape[1]), dtype=np.float32)
+        self._rows = {}
+        self._vectors = np.zeros((1_024, self._in[0].shape[1]), dtype=np.float32)
 
 
 def _groups(texts: Sequence[Sequence[str]]) -> Iterable[list[Sequence[str]]]:

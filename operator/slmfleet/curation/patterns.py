@@ -92,6 +92,7 @@ def _past_birth(value: str) -> bool:
     year = re.search(r"(?<!\d)(19\d\d|200\d)(?!\d)", value)
     if year is None:
         return False
+    value = re.sub(r"[ T]\d\d:\d\d(:\d\d)?$", "", value)
     numbers = [int(n) for n in re.findall(r"\d+", value.replace(year.group(), "", 1))]
     return all(0 < n <= 31 for n in numbers)
 
@@ -127,7 +128,9 @@ _SECRETS = (
     _p(
         "api_key", r"\b(?:sk|pk|rk)[-_](?:live|test|proj|ant|or)?[-_]?[A-Za-z0-9_-]{16,}", _entropic, ("sk", "pk", "rk")
     ),
-    _p("api_key", r"\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}|\bglpat-[\w-]{18,}", hint=("gh", "gith", "glpat")),
+    _p(
+        "api_key", r"\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}|\bglpat-[\w-]{18,}", hint=("gh", "gith", "glpat")
+    ),
     _p("api_key", r"\bxox[abeoprs]-[\w-]{10,}|\bxapp-[\w-]{10,}", hint=("xox", "xapp")),
     _p("api_key", r"\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}|\bGOCSPX-[\w-]{20,}", hint=("AIza", "ya29", "GOCSPX")),
     _p("api_key", r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}\b", hint=("AKIA", "ASIA", "AROA", "AIDA")),
@@ -179,9 +182,9 @@ _NUMBERS = (
 _DATES = (
     _p(
         "date_of_birth",
-        r"(?i)\b(?:born(?: on)?|birth ?date|date of birth|d\.?o\.?b\.?|birthday|geboren(?: am)?|geburtsdatum|geb\.|n[ée]e?"
-        rf" le|date de naissance|nacid[oa](?: el)?|fecha de nacimiento|nat[oa] il|data di nascita|nascid[oa] em|data de "
-        rf"nascimento|geboortedatum)(?![a-z])[^\d\n]{{0,14}}?(?P<v>{_DATE})",
+        r"(?i)\b(?:born(?: on)?|birth ?date|date of birth|d\.?o\.?b\.?|birthday|geboren(?: am)?|geburtsdatum|geb\.|"
+        r"n[ée]e? le|date de naissance|nacid[oa](?: el)?|fecha de nacimiento|nat[oa] il|data di nascita|nascid[oa] em|"
+        rf"data de nascimento|geboortedatum)(?![a-z])[^\d\n]{{0,14}}?(?P<v>{_DATE})",
         digits=2,
     ),
     _p("date_of_birth", rf"(?i)(?<![\w.-]){_DATE}(?:[ T]\d\d:\d\d(?::\d\d)?)?(?![\w-])", _past_birth, digits=4),
@@ -207,7 +210,8 @@ _PHONES = (
     _p("phone", r"(?<![\w.,/-])\(\d{2,5}\)[ \t]?\d{3,4}[ -]?\d{3,4}(?![\w/]|-\d)", digits=7),
     _p(
         "phone",
-        rf"(?i)\b(?:{_CALL})\b[^\d\n]{{0,20}}(?P<v>\(?\d{{2,5}}\)?[ -/]\d{{3,8}}(?:[ -]\d{{2,6}})?|\d{{7,12}})(?![\d-])",
+        rf"(?i)\b(?:{_CALL})\b[^\d\n]{{0,20}}"
+        r"(?P<v>\(?\d{2,5}\)?[ -/]\d{3,8}(?:[ -]\d{2,6})?|\d{7,12})(?![\d-])",
         digits=7,
     ),
     _p(
@@ -219,9 +223,10 @@ _PHONES = (
 _RECORDS = (
     _p(
         "record_number",
-        r"(?i)\b(?:driv(?:er'?s?|ing)(?:['’]s)? licen[sc]e|licen[sc]e plate|passport|customer|client|member(?:ship)?|employee|"
-        r"staff|student|patient|medical record|mrn|insurance|policy|account|acct|case|claim|booking|reservation|"
-        r"kunden|personal|matrikel|cliente|adhérent)(?:[ -]?(?:number|no\.?|nr\.?|num\.?|id|code|#|nummer|numéro|número))*"
+        r"(?i)\b(?:driv(?:er'?s?|ing)(?:['’]s)? licen[sc]e|licen[sc]e plate|passport|customer|client|member(?:ship)?|"
+        r"employee|staff|student|patient|medical record|mrn|insurance|policy|account|acct|case|claim|booking|"
+        r"reservation|kunden|personal|matrikel|cliente|adhérent)"
+        r"(?:[ -]?(?:number|no\.?|nr\.?|num\.?|id|code|#|nummer|numéro|número))*"
         + _BETWEEN
         + r"(?P<v>[A-Z#]{0,4}-?\d[\dA-Z-]{4,18})(?![\w@])",
         _numbered,
@@ -231,13 +236,14 @@ _RECORDS = (
         "address",
         r"(?i)\b(?:zip(?: ?code)?|post(?:al)? ?code|plz|postleitzahl|code postal|código postal|cap|cep)\b"
         + _BETWEEN
-        + r"(?P<v>[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{5}-\d{3,4}|\d{4} ?[A-Z]{2}|\d{3}[ -]\d{2,3}|[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{4,6})\b",
+        + r"(?P<v>[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{5}-\d{3,4}|\d{4} ?[A-Z]{2}|\d{3}[ -]\d{2,3}"
+        r"|[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{4,6})\b",
         digits=1,
     ),
     _p(
         "address",
-        r"\b\d{1,6}[A-Za-z]?,? (?:[NSEW]\.? )?(?:(?:[A-ZÀ-Þ][\w'’.-]*|\d{1,3}(?:st|nd|rd|th)) ){1,4}(?:Street|St|Road|Rd|Avenue|"
-        r"Ave|Lane|Ln|Drive|Dr|Court|Ct|Boulevard|Blvd|Way|Place|Pl|Square|Terrace|Crescent|Highway|Hwy|Parkway|Circle)\b\.?",
+        r"\b\d{1,6}[A-Za-z]?,? (?:[NSEW]\.? )?(?:(?:[A-ZÀ-Þ][\w'’.-]*|\d{1,3}(?:st|nd|rd|th)) ){1,4}"
+        r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Dr|Court|Ct|Boulevard|Blvd|Way|Place|Pl|Square|Terrace|Crescent|Highway|Hwy|Parkway|Circle)\b\.?",
         digits=1,
     ),
     _p(
@@ -247,7 +253,11 @@ _RECORDS = (
         digits=1,
     ),
     _p("address", r"(?i)\bp\.? ?o\.? box \d{1,7}\b", hint=("ox", "OX"), digits=1),
-    _p("age", r"(?i)\b(?P<v>\d{1,3})(?:[- ]years?[- ]old|[- ]?yo\b| Jahre alt| ans\b(?= et| \(|,)| años de edad)", digits=1),
+    _p(
+        "age",
+        r"(?i)\b(?P<v>\d{1,3})(?:[- ]years?[- ]old|[- ]?yo\b| Jahre alt| ans\b(?= et| \(|,)| años de edad)",
+        digits=1,
+    ),
     _p("age", r"(?i)\b(?:aged?|alter)[\"']?(?:\s*[:=]\s*|\s+)[\"']?(?P<v>\d{1,3})\b(?![-/.%]\d)", digits=1),
 )
 PATTERNS = (*_SECRETS, *_NUMBERS, *_DATES, *_PHONES, *_RECORDS)

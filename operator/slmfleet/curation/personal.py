@@ -58,7 +58,9 @@ _NAMES = (
     ),
     Pattern(
         "name",
-        re.compile(rf"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam|Herr|Frau|Monsieur|Madame|Señora?|Signora?)\.?[ \t]+(?P<v>{_FULL})"),
+        re.compile(
+            rf"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam|Herr|Frau|Monsieur|Madame|Señora?|Signora?)\.?[ \t]+(?P<v>{_FULL})"
+        ),
         _name,
         ("Mr", "Ms", "Miss", "Dr", "Prof", "Sir", "Madam", "Herr", "Frau", "Monsieur", "Señor", "Signor"),
     ),
@@ -72,7 +74,7 @@ def find(text: str) -> list[Span]:
         digits = 7 if _LONG.search(text) else 4
     taken: list[Span] = []
     for pattern in (*PATTERNS, *_NAMES):
-        if pattern.digits and not digits or pattern.digits >= 7 and digits < 7:
+        if (pattern.digits and not digits) or (pattern.digits >= 7 and digits < 7):
             continue
         if pattern.hint and not any(h in text for h in pattern.hint):
             continue

@@ -1,0 +1,89 @@
+"""A tenant's own rules: a list of values to replace, patterns, and the model of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from slmfleet.curation.detect import Detector, TenantPattern
+from slmfleet.curation.failures import CurationError
+from slmfleet.curation.models import model_of
+from slmfleet.wire.base import Strict
+
+KIND = r"^[a-z][a-z0-9_]{0,40}$"
+
+
+class PatternRule(Strict):
+    """One pattern. Group `v` of the expression, where it has one, is the value; else all of it is."""
+
+    kind: str = Field(pattern=KIND, description="Name in the report.")
+    regex: str = Field(min_length=1, max_length=2_000, description="Python's syntax.")
+    ignore_case: bool = False
+
+
+class PatternFile(Strict):
+    """`--patterns`."""
+
+    patterns: list[PatternRule] = Field(max_length=1_000)
+
+
+def detector_of(
+    model: str = "default", deny: Path | None = None, patterns: Path | None = None, keep: Iterable[str] = ()
+) -> Detector:
+    """The detector of a run. Raises CurationError where a file or the model cannot be used."""
+    return Detector(
+        model_of(model),
+        tuple(deny_list(deny)) if deny is not None else (),
+        tuple(tenant_patterns(patterns)) if patterns is not None else (),
+        frozenset(k.casefold() for k in keep),
+    )
+
+
+def deny_list(path: Path) -> list[tuple[str, str]]:
+    """(value, kind) of each line: a value, and after a tab its kind (`deny_list` where there is none)."""
+    found = []
+    for number, line in enumerate(_read("--deny", path).splitlines(), 1):
+        value, _, kind = line.partition("\t")
+        value, kind = value.strip(), kind.strip() or "deny_list"
+        if not value or value.startswith("#"):
+            continue
+        if not re.match(KIND, kind):
+            raise CurationError("DenyListInvalid", f"--deny {path} line {number}: kind {kind!r} is not {KIND}")
+        if not any(c.isalnum() for c in value) or len(value) < 2:
+            raise CurationError("DenyListInvalid", f"--deny {path} line {number}: a value has two characters or more")
+        found.append((value, kind))
+    return found
+
+
+def tenant_patterns(path: Path) -> list[TenantPattern]:
+    """The patterns of a YAML file."""
+    try:
+        file = PatternFile.model_validate(yaml.safe_load(_read("--patterns", path)))
+    except (yaml.YAMLError, ValidationError) as error:
+        where = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        name = ".".join(str(x) for x in where["loc"]) or "file"
+        message = str(where["msg"]).splitlines()[0]
+        raise CurationError("PatternsInvalid", f"--patterns {path}: {name}: {message}") from error
+    return [_compiled(path, i, rule) for i, rule in enumerate(file.patterns)]
+
+
+def _compiled(path: Path, index: int, rule: PatternRule) -> TenantPattern:
+    try:
+        regex = re.compile(rule.regex, re.IGNORECASE if rule.ignore_case else 0)
+    except re.error as error:
+        raise CurationError("PatternsInvalid", f"--patterns {path}: patterns.{index}.regex: {error}") from error
+    if regex.search("") is not None:
+        raise CurationError("PatternsInvalid", f"--patterns {path}: patterns.{index}.regex: matches the empty text")
+    return TenantPattern(rule.kind, regex)
+
+
+def _read(option: str, path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise CurationError("RulesNotReadable", f"{option} {path}: {what}") from error
