@@ -1,9 +1,10 @@
 """The two heavy Python environments as folders of the host, to be mounted read-only into slim containers.
 
-    python3 images/environments.py train|serve|dev|clients|bench|bench-training|all
+    python3 images/environments.py train|serve|dev|clients|bench|bench-training|redaction|all
 
 (dev: the tests' own, light one; clients: other people's clients of OpenAI's API in Python and Node, for tests/clients;
-bench: the gateways that `make bench-gateway` compares ours with; bench-training: trl, for `make bench-training`.)
+bench: the gateways that `make bench-gateway` compares ours with; bench-training: trl, for `make bench-training`;
+redaction: what `make bench-redaction` does.)
 
 Torch and its libraries are several gigabytes: packing them into an image, exporting and importing it takes minutes and
 four times the disk. So they are made once, with Debian 12's own interpreter, which the slim images have as well, and
@@ -149,7 +150,7 @@ def _run(argv: list[str | Path], name: str, extra: Mapping[str, str] | None = No
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["train", "serve", "dev", "clients", "bench", "bench-training", "all"])
+    parser.add_argument("name", choices=["train", "serve", "dev", "clients", "bench", "bench-training", "redaction", "all"])
     chosen = parser.parse_args().name
     try:
         for name in ("train", "serve") if chosen == "all" else (chosen,):
