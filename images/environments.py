@@ -149,7 +149,7 @@ def _run(argv: list[str | Path], name: str, extra: Mapping[str, str] | None = No
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["train", "serve", "dev", "clients", "bench", "bench-training", "all"])
+    parser.add_argument("name", choices=["train", "serve", "dev", "clients", "bench", "bench-discovery", "bench-training", "all"])
     chosen = parser.parse_args().name
     try:
         for name in ("train", "serve") if chosen == "all" else (chosen,):

@@ -19,8 +19,13 @@ def discover(
     previous: Annotated[
         Path | None, typer.Option(help="An earlier run's folder: known tasks keep their names.")
     ] = None,
-    min_size: Annotated[int, typer.Option(min=2, help="Fewest calls of a task.")] = 50,
-    min_share: Annotated[float, typer.Option(min=0, max=1, help="Least share of all calls.")] = 0.01,
+    min_size: Annotated[
+        int | None, typer.Option(min=2, help="Fewest calls of a task; by default 50, of free calls 5.")
+    ] = None,
+    min_share: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Least share of the calls; by default 0.01, of free ones 0.0005."),
+    ] = None,
     foreign_rate: Annotated[
         float, typer.Option(min=0.0001, max=0.5, help="Most foreign calls the classifier may take.")
     ] = 0.01,
@@ -28,6 +33,9 @@ def discover(
         Path | None, typer.Option(help="The classifier.npz that gateways use: measured beside the new one.")
     ] = None,
     publish: Annotated[Path | None, typer.Option(help="The store's router/ folder: the classifier by digest.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="What reads meaning: lexical, a sentence-transformers folder or name.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same log, same result.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for a program.")] = False,
 ) -> None:
@@ -49,7 +57,7 @@ def discover(
             say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
         earlier = stage.read_previous(previous) if previous is not None else []
         used = Classifier.load(in_use, None) if in_use is not None else None
-        settings = stage.Settings(min_size, min_share, foreign_rate, seed, used)
+        settings = stage.Settings(min_size, min_share, foreign_rate, seed, used, embedder)
         found = stage.discover(log, settings, earlier, say)
         result = stage.write(found, out, publish)
     if as_json:

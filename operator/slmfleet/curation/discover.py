@@ -8,37 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
-from slmfleet.curation import formats, naming, router
-from slmfleet.curation.calls import Call, answered_by_llm, call_of
+from slmfleet.curation import embed, judge, naming, router
+from slmfleet.curation.calls import Call, call_of
+from slmfleet.curation.describe import Cluster, describe, own_frames, whole_of
+from slmfleet.curation.embed import Embedder
+from slmfleet.curation.free import find_free, is_broad, meanings_within
 from slmfleet.curation.naming import Likeness
-from slmfleet.curation.redact import Redactor
-from slmfleet.curation.shapes import LabelField, shape_of
+from slmfleet.curation.shapes import LabelField, narrowness, shape_of
 from slmfleet.curation.sources import Log
 from slmfleet.curation.tasks import Group, find_tasks
 from slmfleet.recognise.classifier import Classifier
-from slmfleet.recognise.features import BUCKETS, features
 from slmfleet.store.files import atomic_write
-from slmfleet.wire.discovery import (
-    ClassifierRates,
-    ClassifierResult,
-    ClustersFile,
-    DiscoveryResult,
-    Example,
-    FoundCluster,
-    Signature,
-)
+from slmfleet.wire.discovery import ClassifierRates, ClassifierResult, ClustersFile, DiscoveryResult, Part
 
-EXAMPLE_CHARACTERS = 600
-PROMPT_CHARACTERS = 2_000
-FINGERPRINTS = 64
-OWN_FRAME = 0.99
+NARROW_SIZE, NARROW_SHARE = 50, 0.01
+FREE_SIZE, FREE_SHARE = 5, 0.0005
+PART_CALLS = 400
+PART_SIZE = 5
 
 Say = Callable[[str], None]
 
@@ -47,13 +39,20 @@ Say = Callable[[str], None]
 class Settings:
     """`min_share` is of all records; `foreign_rate` is the most that the classifier may take of foreign calls.
 
-    `in_use` is measured on the same held-out calls as the new classifier."""
+    Where neither is given, a narrow task has at least 50 calls and 1 %, a group of free calls 5 and 0.05 %. `in_use` is
+    measured on the same held-out calls as the new classifier. `embedder`: see `embed.chosen`."""
 
-    min_size: int = 50
-    min_share: float = 0.01
+    min_size: int | None = None
+    min_share: float | None = None
     foreign_rate: float = 0.01
     seed: int = 0
     in_use: Classifier | None = None
+    embedder: str | None = None
+
+    def floor(self, records: int, size: int, share: float) -> int:
+        """The fewest calls of a task, with what is meant where nothing was given."""
+        least = share if self.min_share is None else self.min_share
+        return max(size if self.min_size is None else self.min_size, math.ceil(least * records))
 
 
 @dataclass
@@ -67,16 +66,9 @@ class Findings:
     left: list[str] = field(default_factory=list)
 
 
-@dataclass
-class _Cluster:
-    group: Group
-    members: list[Call]
-    like: Likeness
-    name: str = ""
-
-
 def discover(log: Log, settings: Settings, previous: Sequence[Likeness] = (), say: Say = lambda line: None) -> Findings:
-    """Find the tasks of a log."""
+    """Find the tasks of a log. Raises CurationError where the embedder is not to be had."""
+    embedder = embed.Remembering(embed.chosen(settings.embedder))
     calls = [call_of(r) for r in log.records]
     usable = [c for c in calls if c.set_aside is None]
     aside = Counter(c.set_aside for c in calls if c.set_aside is not None)
@@ -84,32 +76,114 @@ def discover(log: Log, settings: Settings, previous: Sequence[Likeness] = (), sa
         f"{len(calls)} records, {len(usable)} with an answer"
         + "".join(f", {n} {why}" for why, n in sorted(aside.items()))
     )
-    groups = find_tasks(usable, min_size=settings.min_size, seed=settings.seed, say=say)
-    floor = max(settings.min_size, settings.min_share * max(1, len(calls)))
+    size = NARROW_SIZE if settings.min_size is None else settings.min_size
+    groups = find_tasks(usable, min_size=size, seed=settings.seed, say=say)
+    floor = settings.floor(len(calls), NARROW_SIZE, NARROW_SHARE)
     kept = [g for g in groups if g.narrow and len(g.members) >= floor]
-    left = [f"{len(g.members)} calls: {g.reason if not g.narrow else 'too few'}" for g in groups if g not in kept]
+    few = [g for g in groups if g.narrow and g not in kept]
     clusters = _named(usable, kept, previous)
     say(f"{len(clusters)} tasks: " + ", ".join(f"{c.name} ({len(c.members)})" for c in clusters))
     assigned: dict[str, str | None] = {c.id: None for c in calls}
     for cluster in clusters:
         assigned.update((m.id, cluster.name) for m in cluster.members)
+        cluster.parts = _parts(cluster, embedder, settings.seed)
     trained = _train(usable, calls, clusters, assigned, settings, say) if clusters else None
-    found = [_found(c, usable, calls, assigned) for c in clusters]
+    tabu = {usable[i].id for g in few for i in g.members}
+    loose = [c for c in calls if assigned[c.id] is None and c.id not in tabu and _is_loose(c, bool(clusters))]
+    free = _free(loose, clusters, previous, embedder, settings, len(calls), say)
+    for cluster in free:
+        assigned.update((m.id, cluster.name) for m in cluster.members)
+    whole = whole_of(calls, usable, assigned, previous)
+    clusters += free
+    found = [describe(c, whole) for c in clusters]
+    known = [replace(c.like, share=f.share, narrow=f.narrow) for c, f in zip(clusters, found, strict=True)]
+    silent = sum(1 for c in calls if c.set_aside == "no answer" and assigned[c.id] is not None)
     file = ClustersFile(
         records=len(calls),
-        skipped=sum(aside.values()) + sum(log.set_aside.values()),
+        skipped=sum(aside.values()) - silent + sum(log.set_aside.values()),
         unassigned=sum(1 for name in assigned.values() if name is None),
         records_digest=log.digest,
         clusters=found,
+        embedder=embedder.name,
+        changes=judge.changes(known, previous),
     )
-    return Findings(file, assigned, [c.like for c in clusters], trained, left)
+    return Findings(file, assigned, known, trained, _left(groups, kept, assigned, usable))
 
 
-def _named(calls: Sequence[Call], groups: Sequence[Group], previous: Sequence[Likeness]) -> list[_Cluster]:
+def _is_loose(call: Call, tasks: bool) -> bool:
+    """Whether a call without a task may be sorted by meaning. Where a log has narrow tasks, its broad calls are none
+    of anybody's business but the LLM's; in a log of nothing else they are still told apart."""
+    if call.set_aside not in (None, "no answer") or not call.frame.user.strip():
+        return False
+    return not (tasks and is_broad(call))
+
+
+def _left(
+    groups: Sequence[Group], kept: Sequence[Group], assigned: dict[str, str | None], usable: Sequence[Call]
+) -> list[str]:
+    """Lines on groups that are nobody's, with the reason."""
+    lines = []
+    for group in groups:
+        count = sum(1 for i in group.members if assigned[usable[i].id] is None)
+        if group not in kept and count:
+            lines.append(f"{count} calls: {group.reason if not group.narrow else 'too few'}")
+    return lines
+
+
+def _free(
+    loose: Sequence[Call],
+    tasks: Sequence[Cluster],
+    previous: Sequence[Likeness],
+    embedder: Embedder,
+    settings: Settings,
+    records: int,
+    say: Say,
+) -> list[Cluster]:
+    """Groups of free calls, under the names that the run before gave them or their own words."""
+    least = settings.floor(records, FREE_SIZE, FREE_SHARE)
+    clusters = []
+    for members in find_free(loose, embedder, min_size=least, seed=settings.seed, say=say):
+        mine = [loose[i] for i in members]
+        shapes = [shape_of(c) for c in mine]
+        verdict = narrowness(mine, shapes)
+        reason = "answers are free" if verdict.narrow else verdict.reason
+        kind = Counter(s.kind for s in shapes).most_common(1)[0][0]
+        clusters.append(Cluster(Group(members, None, kind, False, reason), mine, _likeness(mine, None, common=3)))
+    taken = {p.name for p in previous} | {t.name for t in tasks}
+    old = naming.matched([c.like for c in clusters], [p for p in previous if p.name not in {t.name for t in tasks}])
+    for number, (cluster, terms) in enumerate(
+        zip(clusters, naming.own_terms([c.members for c in clusters]), strict=True)
+    ):
+        cluster.terms = tuple(terms)
+        cluster.name = old[number] if number in old else naming.unique(naming.slug(terms), taken)
+        taken.add(cluster.name)
+        cluster.like = replace(cluster.like, name=cluster.name)
+    say(f"{len(clusters)} groups of free calls" + (f", meaning by {embedder.name}" if clusters else ""))
+    return clusters
+
+
+def _parts(cluster: Cluster, embedder: Embedder, seed: int) -> tuple[Part, ...]:
+    """A task's meanings, from a sample of its calls; none where it shows no structure."""
+    step = max(1, len(cluster.members) // PART_CALLS)
+    sample = cluster.members[::step][:PART_CALLS]
+    groups = meanings_within(sample, embedder, min_size=PART_SIZE, seed=seed)
+    if len(groups) < 2:
+        return ()
+    taken: set[str] = set()
+    parts = []
+    calls = [[sample[i] for i in group] for group in groups]
+    for group, terms in zip(calls, naming.own_terms(calls, 5), strict=True):
+        name = naming.unique(naming.slug(terms[:3]), taken)
+        taken.add(name)
+        parts.append(Part(name=name, size=round(len(group) * len(cluster.members) / len(sample)), terms=terms))
+    return tuple(parts[:200])
+
+
+def _named(calls: Sequence[Call], groups: Sequence[Group], previous: Sequence[Likeness]) -> list[Cluster]:
     clusters = []
     for group in groups:
         members = [calls[i] for i in group.members]
-        clusters.append(_Cluster(group, members, _likeness(members, group.labels)))
+        clusters.append(Cluster(group, members, _likeness(members, group.labels)))
     old = naming.matched([c.like for c in clusters], previous)
     taken = {p.name for p in previous} | set(old.values())
     inside = {c.id for cluster in clusters for c in cluster.members}
@@ -124,14 +198,14 @@ def _named(calls: Sequence[Call], groups: Sequence[Group], previous: Sequence[Li
             cluster.name = naming.unique(naming.slug(parts), taken)
         taken.add(cluster.name)
         like = cluster.like
-        cluster.like = Likeness(cluster.name, like.labels, like.fingerprints, like.centroid)
+        cluster.like = replace(like, name=cluster.name)
     return clusters
 
 
-def _likeness(members: Sequence[Call], labels: LabelField | None) -> Likeness:
-    """What the next run compares: labels, frames, and words that at least five calls share."""
+def _likeness(members: Sequence[Call], labels: LabelField | None, common: int = 5) -> Likeness:
+    """What the next run compares: labels, frames, and words that at least `common` calls share."""
     count = Counter(w for c in members for w in set(naming.words_of(c.frame.user[:600])))
-    words = {w: round(n / len(members), 5) for w, n in count.most_common(400) if n >= 5 and not w.isdigit()}
+    words = {w: round(n / len(members), 5) for w, n in count.most_common(400) if n >= common and not w.isdigit()}
     frames = frozenset(c.fingerprint for c in members if not c.frame.is_empty)
     return Likeness("", frozenset(labels.support if labels else ()), frames, words)
 
@@ -139,14 +213,14 @@ def _likeness(members: Sequence[Call], labels: LabelField | None) -> Likeness:
 def _train(
     usable: Sequence[Call],
     calls: Sequence[Call],
-    clusters: Sequence[_Cluster],
+    clusters: Sequence[Cluster],
     assigned: dict[str, str | None],
     settings: Settings,
     say: Say,
 ) -> router.Trained:
     """Train the classifier, then give it the calls whose answers say nothing sure: broken, failed, a rare label."""
     say("training the classifier")
-    own = _own_frames(usable, assigned)
+    own = own_frames(usable, assigned)
     keys = {c.name: (c.group.kind, frozenset(k for m in c.members for k in shape_of(m).keys)) for c in clusters}
     number = {c.name: k for k, c in enumerate(clusters)}
     rows, task, unsure = [], [], []
@@ -160,7 +234,11 @@ def _train(
             rows.append(call)
             task.append(-1 if name is None else number[name])
     trained = router.train(
-        rows, task, [c.name for c in clusters], foreign_rate=settings.foreign_rate, seed=settings.seed,
+        rows,
+        task,
+        [c.name for c in clusters],
+        foreign_rate=settings.foreign_rate,
+        seed=settings.seed,
         in_use=settings.in_use,
     )
     known = {c.id for c in usable}
@@ -176,20 +254,6 @@ def _train(
     return trained
 
 
-def _own_frames(usable: Sequence[Call], assigned: dict[str, str | None]) -> dict[str, str]:
-    """Frames that are always one task."""
-    count: dict[str, Counter[str | None]] = {}
-    for call in usable:
-        if not call.frame.is_empty:
-            count.setdefault(call.fingerprint, Counter())[assigned[call.id]] += 1
-    own = {}
-    for frame, names in count.items():
-        name, most = names.most_common(1)[0]
-        if name is not None and most >= 3 and most >= OWN_FRAME * sum(names.values()):
-            own[frame] = name
-    return own
-
-
 def _could_be(call: Call, keys: dict[str, tuple[str, frozenset[str]]]) -> bool:
     """An unassigned call whose answer has a task's form may be the task's; it must not teach that it is foreign."""
     shape = shape_of(call)
@@ -199,116 +263,20 @@ def _could_be(call: Call, keys: dict[str, tuple[str, frozenset[str]]]) -> bool:
     )
 
 
-def _found(
-    cluster: _Cluster, usable: Sequence[Call], calls: Sequence[Call], assigned: dict[str, str | None]
-) -> FoundCluster:
-    members = [c for c in calls if assigned[c.id] == cluster.name]
-    answered = [c for c in members if c.set_aside is None]
-    shapes = [shape_of(c) for c in cluster.members]
-    tokens = [c.tokens for c in answered]
-    whole = sum(sum(c.tokens) for c in usable)
-    signature = _signature(cluster, usable, assigned)
-    ids = hashlib.sha256("\n".join(sorted(c.id for c in members)).encode())
-    ids.update(signature.model_dump_json().encode())
-    return FoundCluster(
-        name=cluster.name,
-        version="sha256:" + ids.hexdigest(),
-        description=_description(cluster, answered),
-        size=len(members),
-        teachable=sum(answered_by_llm(c.record) for c in answered),
-        share=round(len(members) / len(calls), 6),
-        token_share=round(sum(map(sum, tokens)) / whole, 6) if whole else 0.0,
-        cohesion=round(_cohesion(cluster.members), 4),
-        input_tokens_p95=_p95([t[0] for t in tokens]),
-        output_tokens_p95=_p95([t[1] for t in tokens]),
-        signature=signature,
-        output_format=formats.infer(cluster.members, shapes, cluster.group.labels),
-        examples=_examples(cluster),
-    )
-
-
-def _signature(cluster: _Cluster, usable: Sequence[Call], assigned: dict[str, str | None]) -> Signature:
-    own = _own_frames(usable, assigned)
-    count = Counter(c.fingerprint for c in cluster.members)
-    mine = sorted((f for f in count if own.get(f) == cluster.name), key=lambda f: (-count[f], f))[:FINGERPRINTS]
-    systems = Counter(c.frame.system for c in cluster.members if c.frame.system.strip())
-    tools = Counter(t for c in cluster.members for t in c.frame.tools)
-    forms = Counter(c.frame.response_format for c in cluster.members if c.frame.response_format)
-    prompt = _redacted(systems.most_common(1)[0][0])[:PROMPT_CHARACTERS] if systems else None
-    return Signature(
-        fingerprints=mine,
-        api=Counter(c.record.api for c in cluster.members).most_common(1)[0][0],
-        tools=sorted(t for t, n in tools.items() if n >= 0.05 * len(cluster.members)),
-        response_format=forms.most_common(1)[0][0] if forms else None,
-        system_prompt=prompt,
-    )
-
-
-def _description(cluster: _Cluster, members: Sequence[Call]) -> str:
-    sizes = sorted(len(c.frame.user) for c in members)
-    reads = f"a text of about {sizes[len(sizes) // 2]} characters" if sizes else "a text"
-    labels = cluster.group.labels
-    if labels is not None:
-        common = sorted(labels.support, key=lambda v: (-labels.support[v], v))
-        where = f" in `{labels.path}`" if labels.path else ""
-        shown = ", ".join(common[:6]) + (", …" if len(common) > 6 else "")
-        return _redacted(f"Reads {reads}, answers with one of {len(common)} values{where}: {shown}.")
-    kind = {"json": "a JSON object", "tool": "a tool call"}.get(cluster.group.kind, "a short text")
-    keys = sorted({k for c in cluster.members[:200] for k in shape_of(c).keys})[:8]
-    return f"Reads {reads}, answers with {kind}" + (f" ({', '.join(keys)})." if any(keys) else ".")
-
-
-def _examples(cluster: _Cluster) -> list[Example]:
-    """Three calls of three labels, redacted and cut. The longest inputs are left out."""
-    sizes = sorted(len(c.frame.user) for c in cluster.members)
-    chosen: dict[str, Call] = {}
-    labels = cluster.group.labels
-    for call in cluster.members:
-        shape = shape_of(call)
-        key = (labels.of(shape) if labels else None) or call.answer[:40]
-        if key not in chosen and len(call.frame.user) <= max(80, sizes[int(0.8 * (len(sizes) - 1))]):
-            chosen[key] = call
-        if len(chosen) == 3:
-            break
-    found = []
-    for call in chosen.values():
-        answer = call.answer or "; ".join(f"{n}({a})" for n, a in call.tool_calls)
-        redactor = Redactor()
-        for text in (call.frame.user, answer):
-            redactor.learn("example", text)
-        prompt, response = (redactor.redact("example", t)[:EXAMPLE_CHARACTERS] for t in (call.frame.user, answer))
-        found.append(Example(prompt=prompt, response=response))
-    return found
-
-
-def _redacted(text: str) -> str:
-    redactor = Redactor()
-    redactor.learn("prompt", text)
-    return redactor.redact("prompt", text)
-
-
-def _cohesion(members: Sequence[Call]) -> float:
-    """Mean cosine of the members' features with their mean: 1 where all are the same."""
-    rows = [features(c.frame).user for c in members[:: max(1, len(members) // 2_000)]]
-    mean = np.zeros(BUCKETS)
-    for row in rows:
-        if len(row):
-            mean[row] += 1 / np.sqrt(len(row))
-    norm = float(np.linalg.norm(mean))
-    return float(np.mean([mean[r].sum() / np.sqrt(len(r)) / norm if len(r) else 0.0 for r in rows])) if norm else 0.0
-
-
-def _p95(values: Sequence[int]) -> int:
-    return int(np.quantile(values, 0.95)) if values else 0
-
-
 def read_previous(folder: Path) -> list[Likeness]:
     """What an earlier run's tasks are compared by; none where the folder has none."""
     path = folder / "centroids.json"
     if not path.is_file():
         return []
     return [
-        Likeness(t["name"], frozenset(t["labels"]), frozenset(t["fingerprints"]), t["centroid"])
+        Likeness(
+            t["name"],
+            frozenset(t["labels"]),
+            frozenset(t["fingerprints"]),
+            t["centroid"],
+            t.get("share"),
+            t.get("narrow", True),
+        )
         for t in json.loads(path.read_text("utf-8"))["tasks"]
     ]
 
@@ -352,7 +320,14 @@ def write(found: Findings, out: Path, publish: Path | None = None) -> DiscoveryR
     lines = "".join(json.dumps({"id": i, "cluster": name}) + "\n" for i, name in found.assigned.items())
     atomic_write(out / "assignments.jsonl", lines.encode())
     tasks = [
-        {"name": x.name, "labels": sorted(x.labels), "fingerprints": sorted(x.fingerprints), "centroid": x.centroid}
+        {
+            "name": x.name,
+            "labels": sorted(x.labels),
+            "fingerprints": sorted(x.fingerprints),
+            "centroid": x.centroid,
+            "share": x.share,
+            "narrow": x.narrow,
+        }
         for x in found.likeness
     ]
     atomic_write(out / "centroids.json", json.dumps({"schema": "slmfleet/centroids/v1", "tasks": tasks}).encode())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,12 +25,14 @@ _STOP = frozenset(_STOP_WORDS.split())
 
 @dataclass(frozen=True)
 class Likeness:
-    """What two runs compare a task by."""
+    """What two runs compare a task by. `share`: of all calls, 0 to 1."""
 
     name: str
     labels: frozenset[str]
     fingerprints: frozenset[str]
     centroid: dict[str, float]
+    share: float | None = None
+    narrow: bool = True
 
 
 def words_of(text: str) -> list[str]:
@@ -61,6 +64,27 @@ def top_terms(members: Sequence[Call], others: Sequence[Call], count: int = 3) -
     return sorted(score, key=lambda w: (-score[w], w))[:count]
 
 
+def own_terms(groups: Sequence[Sequence[Call]], count: int = 3) -> list[list[str]]:
+    """The same for many groups at once, of each against all the others: share within times log of how few others have
+    the word (class-based tf-idf, Grootendorst 2022, arXiv 2203.05794)."""
+    within = [Counter(w for c in group for w in set(words_of(c.frame.user[:600]))) for group in groups]
+    share = [{w: n / len(group) for w, n in mine.items()} for mine, group in zip(within, groups, strict=True)]
+    total: dict[str, float] = defaultdict(float)
+    for each in share:
+        for word, value in each.items():
+            total[word] += value
+    found = []
+    for mine, shares, group in zip(within, share, groups, strict=True):
+        floor = max(3, 0.05 * len(group))
+        score = {
+            w: shares[w] * math.log(1 + len(groups) / total[w])
+            for w, n in mine.items()
+            if n >= floor and len(w) > 2 and w not in _STOP and not w.isdigit()
+        }
+        found.append(sorted(score, key=lambda w: (-score[w], w))[:count])
+    return found
+
+
 def field_word(shapes: Sequence[Shape], labels: LabelField | None) -> list[str]:
     """What the answers are: the name of the label's field, the tool, or the keys."""
     kind = Counter(s.kind for s in shapes).most_common(1)[0][0]
@@ -87,7 +111,7 @@ def unique(name: str, taken: set[str]) -> str:
 def likeness(a: Likeness, b: Likeness) -> float:
     """0 to 1: how surely two tasks of two runs are one. Labels say most; words next; frames only support, since two
     tasks may share one."""
-    words = _cosine(a.centroid, b.centroid)
+    words = cosine(a.centroid, b.centroid)
     frames = (
         len(a.fingerprints & b.fingerprints) / min(len(a.fingerprints), len(b.fingerprints))
         if (a.fingerprints and b.fingerprints)
@@ -111,7 +135,8 @@ def matched(found: Sequence[Likeness], previous: Sequence[Likeness]) -> dict[int
     return names
 
 
-def _cosine(a: dict[str, float], b: dict[str, float]) -> float:
+def cosine(a: dict[str, float], b: dict[str, float]) -> float:
+    """Of two bags of words."""
     dot = sum(x * b.get(w, 0.0) for w, x in a.items())
     norm = (sum(x * x for x in a.values()) * sum(x * x for x in b.values())) ** 0.5
     return dot / norm if norm else 0.0

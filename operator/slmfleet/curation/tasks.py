@@ -101,6 +101,8 @@ def _within_form(
 ) -> list[Group]:
     labels = label_field([shapes[i] for i in members])
     kind = Counter(shapes[i].kind for i in members).most_common(1)[0][0]
+    if kind in ("text", "code"):  # free, whatever they say: `free` sorts them by meaning
+        return [Group(members, None, kind)]
     parts = _by_frame(calls, shapes, members, labels, min_size, seed)
     groups = []
     for part in parts:

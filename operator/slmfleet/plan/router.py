@@ -261,12 +261,12 @@ def _finished(config: Config, me: RouterObject, facts: RouterFacts, run: int) ->
     assert result is not None
     found = result.clusters
     status = me.status.discovery.model_copy(update={
-        "run": run, "job": None, "time": facts.now, "clusters": len(found.clusters),
+        "run": run, "job": None, "time": facts.now, "clusters": sum(c.narrow for c in found.clusters),
         "unassigned_percent": round(100 * found.unassigned / found.records, 1) if found.records else None,
         **_classifier(result.classifier, me.spec.discovery.foreign_call_percent / 100, run)})
     made = tuple(clusters.cluster_object(me, cluster) for cluster in found.clusters
-                 if clusters.ours(facts.clusters.get(cluster.name), me.meta.name))
-    events = tuple((f"Task{change.kind}", _changed(change)) for change in found.changes)
+                 if cluster.narrow and clusters.ours(facts.clusters.get(cluster.name), me.meta.name))
+    events = tuple((f"Task{change.kind}", _changed(change)) for change in found.changes if change.narrow)
     return _Discovery(status, _discovered(status), objects=made, events=events)
 
 

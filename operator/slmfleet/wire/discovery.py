@@ -66,6 +66,7 @@ class Change(Message):
     kind: Literal["Split", "Merged", "New", "Gone"]
     before: list[str] = Field(default_factory=list)
     now: list[str] = Field(default_factory=list)
+    narrow: bool = Field(True, description="False: of free calls alone.")
 
 
 class FoundCluster(Message):
@@ -84,6 +85,7 @@ class FoundCluster(Message):
     signature: Signature
     output_format: OutputFormat
     examples: list[Example] = Field(default_factory=list, max_length=5)
+    narrow: bool = Field(True, description="False: calls of one meaning, and no task for a specialist.")
     parts: list[Part] = Field(default_factory=list, max_length=200)
     drift: Drift | None = Field(None, description="None without a run before, or for a task that it did not have.")
     suitability: Suitability | None = None

@@ -20,7 +20,7 @@ SHARED = "Name the intent of the message. Answer in JSON."
 @pytest.fixture(scope="module", params=[None, SHARED], ids=["none", "shared"])
 def run(request):
     log, truth = mixed(system=request.param)
-    return log, truth, stage.discover(log, stage.Settings())
+    return log, truth, stage.discover(log, stage.Settings(embedder="lexical"))
 
 
 def test_two_tasks_behind_one_frame_are_two_clusters(run) -> None:
@@ -84,7 +84,7 @@ def test_a_members_text_under_other_instructions_is_another_task(run, request) -
 def test_the_same_log_gives_the_same_files(run, tmp_path: Path) -> None:
     log, _, found = run
     stage.write(found, tmp_path / "a")
-    stage.write(stage.discover(log, stage.Settings()), tmp_path / "b")
+    stage.write(stage.discover(log, stage.Settings(embedder="lexical")), tmp_path / "b")
     for name in ("clusters.json", "assignments.jsonl", "classifier.npz", "centroids.json", "result.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
@@ -93,7 +93,7 @@ def test_tasks_keep_their_names_when_the_next_log_comes(run, tmp_path: Path) -> 
     _, _, found = run
     stage.write(found, tmp_path)
     log, truth = mixed(140, seed=8)
-    again = stage.discover(log, stage.Settings(), stage.read_previous(tmp_path))
+    again = stage.discover(log, stage.Settings(embedder="lexical"), stage.read_previous(tmp_path))
     assert {c.name for c in again.clusters.clusters} == {c.name for c in found.clusters.clusters}
     assert score(truth, again.assigned).purity >= 0.99
 
@@ -114,9 +114,9 @@ def test_a_published_classifier_lies_under_its_digest(run, tmp_path: Path) -> No
 
 def test_the_classifier_in_use_is_measured_on_the_same_held_out_calls() -> None:
     log, _ = mixed(80, broad=30)
-    found = stage.discover(log, stage.Settings())
+    found = stage.discover(log, stage.Settings(embedder="lexical"))
     assert found.trained is not None and found.trained.in_use is None
-    same = stage.discover(log, stage.Settings(in_use=found.trained.classifier))
+    same = stage.discover(log, stage.Settings(in_use=found.trained.classifier, embedder="lexical"))
     assert same.trained is not None
     assert same.trained.in_use == same.trained.measured
     assert same.trained.measured.members > 0
@@ -131,7 +131,7 @@ def test_only_what_an_llm_answered_can_teach(run) -> None:
         label = rng.choice(sorted(HOME))
         tier = {} if number % 4 else {"tier": "specialist", "specialist": "home", "revision": "r"}
         lines.append(record(number, [{"role": "user", "content": utterance(HOME, label, rng)}], label, **tier))
-    (home,) = stage.discover(log_of(lines), stage.Settings()).clusters.clusters
+    (home,) = stage.discover(log_of(lines), stage.Settings(embedder="lexical")).clusters.clusters
     assert (home.size, home.teachable) == (240, 180)
 
 
@@ -143,7 +143,7 @@ def test_own_prompts_become_fingerprints() -> None:
         label = rng.choice(sorted(forms))
         messages = [{"role": "system", "content": system}, {"role": "user", "content": utterance(forms, label, rng)}]
         lines.append(record(number, messages, label))
-    found = stage.discover(log_of(lines), stage.Settings())
+    found = stage.discover(log_of(lines), stage.Settings(embedder="lexical"))
     prints = {f for c in found.clusters.clusters for f in c.signature.fingerprints}
     assert prints == {frame_fingerprint(lines[0]["request"]), frame_fingerprint(lines[1]["request"])}
     assert {c.output_format.type for c in found.clusters.clusters} == {"label"}
@@ -151,10 +151,10 @@ def test_own_prompts_become_fingerprints() -> None:
 
 def test_a_log_without_tasks_gives_none_and_no_classifier(tmp_path: Path) -> None:
     log, _ = mixed(0, broad=120)
-    found = stage.discover(log, stage.Settings())
+    found = stage.discover(log, stage.Settings(embedder="lexical"))
     assert found.clusters.clusters == []
     assert stage.write(found, tmp_path).classifier is None
-    assert stage.write(stage.discover(log_of([]), stage.Settings()), tmp_path).clusters.records == 0
+    assert stage.write(stage.discover(log_of([]), stage.Settings(embedder="lexical")), tmp_path).clusters.records == 0
 
 
 def test_failed_and_truncated_calls_are_set_aside() -> None:
@@ -164,7 +164,7 @@ def test_failed_and_truncated_calls_are_set_aside() -> None:
         record(901, [{"role": "user", "content": "lock the hall door"}], "x", truncated=True),
     ]
     log.records += log_of(broken).records
-    found = stage.discover(log, stage.Settings())
+    found = stage.discover(log, stage.Settings(embedder="lexical"))
     assert found.clusters.skipped == 2
     assert set(found.assigned) == {r.id for r in log.records}
 
@@ -173,7 +173,7 @@ def test_examples_are_redacted() -> None:
     log, _ = mixed(80, broad=0)
     for r in log.records:
         r.request["messages"][-1]["content"] += " mail anna.berg@corp-mail.com"
-    found = stage.discover(log, stage.Settings())
+    found = stage.discover(log, stage.Settings(embedder="lexical"))
     text = found.clusters.model_dump_json()
     assert found.clusters.clusters
     assert "anna.berg" not in text
