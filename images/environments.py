@@ -150,7 +150,8 @@ def _run(argv: list[str | Path], name: str, extra: Mapping[str, str] | None = No
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["train", "serve", "dev", "clients", "bench", "bench-training", "redaction", "all"])
+    benches = ("bench", "bench-discovery", "bench-training", "redaction")
+    parser.add_argument("name", choices=["train", "serve", "dev", "clients", *benches, "all"])
     chosen = parser.parse_args().name
     try:
         for name in ("train", "serve") if chosen == "all" else (chosen,):

@@ -23,6 +23,9 @@ uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-
 # What `make bench-redaction` measures ours beside.
 uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
     --no-annotate locks/redaction.in -o locks/redaction.txt
+# The clustering beside ours in `make bench-discovery`.
+uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+    --no-annotate --override locks/without-torch.override locks/bench-discovery.in -o locks/bench-discovery.txt
 # Node's clients for tests/clients, by the npm of that environment; the lock names no registry either.
 npm="$(python3 images/environments.py clients | tail -n 1)/bin/npm"
 (cd tests/clients/node && "$npm" install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund)
