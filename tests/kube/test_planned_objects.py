@@ -39,6 +39,7 @@ def planned() -> list[Manifest]:
         *gateway.objects(config, router, RouteTable.model_validate(TABLE)),
         pool.deployment(config, BaseObject(Meta("one", UID, 1), base, BaseModelStatus()), 1, ""),
         jobs.discover_job(config, "discover-one-0001", OWNER, spec, 1, ""),
+        jobs.clean_job(config, "clean-one", OWNER, ["artifacts/a-0123456789"], ""),
         jobs.curate_job(config, "curate-one", OWNER, "one", spec, 1, "task", "datasets/a", 100, 20.0, ""),
         jobs.job("train-one", "Specialist", OWNER, "training", train, retries=1, deadline_seconds=60),
         jobs.job("evaluate-one", "Specialist", OWNER, "evaluation", judge, retries=1, deadline_seconds=60),

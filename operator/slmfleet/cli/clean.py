@@ -18,6 +18,7 @@ def clean(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for a program.")] = False,
 ) -> None:
     """Remove folders of the store, whole. Only such as the operator names: KIND/NAME-DIGEST."""
+    from slmfleet.cli.redact import reported
     from slmfleet.store.cleanup import remove
 
     if not store.is_dir():
@@ -25,11 +26,10 @@ def clean(
     done = []
     for path in folder:
         try:
-            done.append(remove(store, path, dry_run=dry_run))
+            with reported():
+                done.append(remove(store, path, dry_run=dry_run))
         except ValueError as error:
             fail(f"--folder {error}")
-        except OSError as error:
-            fail(f"--folder {path}: {error}; the next run goes on")
     if as_json:
         typer.echo(json.dumps({"dry_run": dry_run, "folders": [vars(each) for each in done]}))
         return

@@ -56,6 +56,9 @@ def discover(
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
         earlier = stage.read_previous(previous) if previous is not None else []
+        if in_use is not None and not in_use.is_file():
+            say(f"--in-use {in_use} is not there: the new classifier is compared with nothing")
+            in_use = None
         used = Classifier.load(in_use, None) if in_use is not None else None
         settings = stage.Settings(min_size, min_share, foreign_rate, seed, used, embedder)
         found = stage.discover(log, settings, earlier, say)

@@ -21,7 +21,7 @@ from plan_builders import (
 from slmfleet.plan import gateway, pool
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import ChatTemplate, Plan, RouterFacts
-from slmfleet.plan.jobs import discover_job
+from slmfleet.plan.jobs import clean_job, discover_job
 from slmfleet.plan.pods import Object, store_prefix
 from slmfleet.plan.specialist import plan_specialist
 from slmfleet.plan.table import route_table
@@ -49,7 +49,9 @@ def rendered() -> dict[str, Object]:
     jobs = {name: plan.apply[0] for name, plan in _steps().items()}
     discover = discover_job(CONFIG, "discover-agents-0002", ("agents", "uid-of-agents"), ROUTER.spec, 2,
                             store_prefix(ROUTER.spec.store.url))
-    return {"gateway-routes": table, "gateway-service": service, "gateway-deployment": deployment,
+    cleaned = clean_job(CONFIG, "clean-agents-0123456789", ("agents", "uid-of-agents"),
+                        ["artifacts/intents-0123456789", "datasets/intents-0123456789"], "fleet")
+    return {"job-clean": cleaned, "gateway-routes": table, "gateway-service": service, "gateway-deployment": deployment,
             "pool-deployment": pool.deployment(CONFIG, BASE, 1, "fleet"), "job-discover": discover, **jobs}
 
 

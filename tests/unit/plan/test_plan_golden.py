@@ -57,6 +57,7 @@ def test_only_curation_can_open_the_log(name: str) -> None:
 WRITES = {
     "gateway-deployment": {"fleet/usage/agents"},
     "pool-deployment": set(),
+    "job-clean": {"fleet/artifacts", "fleet/datasets"},  # of what the named folders are
     "job-discover": {"fleet/discovery/agents", "fleet/router"},
     "job-curate": {"fleet/datasets"},
     "job-train": {"fleet/artifacts", "fleet/training"},

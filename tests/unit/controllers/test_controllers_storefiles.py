@@ -1,0 +1,15 @@
+"""What the operator reads of the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from slmfleet.controllers.storefiles import StoreFiles
+
+
+def test_the_folders_of_a_kind_are_listed_below_the_routers_prefix(tmp_path: Path) -> None:
+    for path in ("fleet/artifacts/a-1", "fleet/artifacts/b-2", "fleet/datasets/c-3", "artifacts/other", "fleet/usage/d"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "fleet/artifacts/note.txt").write_text("no folder")
+    found = StoreFiles(tmp_path).folders("fleet", ("artifacts", "datasets", "evaluations"))
+    assert found == {"artifacts/a-1", "artifacts/b-2", "datasets/c-3"}
