@@ -8,7 +8,8 @@ from slmfleet.controllers.storefiles import StoreFiles
 
 
 def test_the_folders_of_a_kind_are_listed_below_the_routers_prefix(tmp_path: Path) -> None:
-    for path in ("fleet/artifacts/a-1", "fleet/artifacts/b-2", "fleet/datasets/c-3", "artifacts/other", "fleet/usage/d"):
+    paths = "fleet/artifacts/a-1", "fleet/artifacts/b-2", "fleet/datasets/c-3", "artifacts/other", "fleet/usage/d"
+    for path in paths:
         (tmp_path / path).mkdir(parents=True)
     (tmp_path / "fleet/artifacts/note.txt").write_text("no folder")
     found = StoreFiles(tmp_path).folders("fleet", ("artifacts", "datasets", "evaluations"))
