@@ -170,8 +170,8 @@ def call(python: str, words: list[str]) -> str:
 
 def environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
-    return {**kept, "PYTHONPATH": str(ROOT / "trainers"), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",
-            "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
+    return {**kept, "PYTHONPATH": f"{ROOT / 'trainers'}:{ROOT / 'operator'}", "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "passive", "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
 
 
 def run_one(name: str, place: Place, plan: Plan, seed: int) -> dict[str, Any]:
