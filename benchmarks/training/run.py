@@ -39,6 +39,7 @@ WRONG_SHARE = 0.25  # of the recorded answers of the two noisy rows
 SAMPLES = 5
 CONFIG = {"batch_size": 32, "rank": 16, "alpha": 32, "dropout": 0.1, "learning_rate": 4e-3, "patience": 0}
 FULL = {**CONFIG, "learning_rate": 4e-4}  # the recipe's own rule: a tenth
+COMMANDS = ("slmfleet train, Ray and all", "trl + peft, the script")
 BESIDE = ("slmfleet", "slmfleet, packed", "trl + peft")
 
 
@@ -47,10 +48,10 @@ class Plan:
     """How much of it."""
 
     seeds: tuple[int, ...] = (1, 2, 3)
-    steps: int = 80
-    pretrain_steps: int = 250
+    steps: int = 60
+    pretrain_steps: int = 160
     train: int = 960
-    heldout: int = 240
+    heldout: int = 160
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,14 @@ def main() -> None:
         sys.exit("benchmarks/training: no shared data; set SLMFLEET_DATA")
     plan = Plan(seeds=(1,), steps=8, pretrain_steps=10, train=128, heldout=32) if options.quick else Plan()
     began, load = time.monotonic(), os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(prefix="bench-training-") as folder:
-        place = Place(Path(folder), options.train_python, options.peer_python)
+    with tempfile.TemporaryDirectory(prefix="bench-training-") as temporary:
+        place = Place(options.folder or Path(temporary), options.train_python, options.peer_python)
         make_data(shared / "intents" / "snips.jsonl", place, plan)
-        pretrain(place, plan)
-        whole = [whole_command(name, place, plan) for name in ("slmfleet train, Ray and all", "trl + peft, the script")]
+        if not place.base.exists():
+            pretrain(place, plan)
         beside: dict[str, list[dict[str, Any]]] = {name: [] for name in BESIDE}
         recipes: dict[str, list[dict[str, Any]]] = {"LoRA": beside["slmfleet"]}
-        judged = judge(place, [place.base])
+        judged: dict[str, dict[str, Any]] = {}
         for number, seed in enumerate(plan.seeds, 1):  # the page after every seed: a run that is cut short says so
             made = {name: run_one(name, place, plan, seed) for name in BESIDE}  # interleaved: a busy minute touches all
             others = run_recipes(place, plan, seed)
@@ -88,7 +89,9 @@ def main() -> None:
                 beside[name].append(one)
             for name, one in others.items():
                 recipes.setdefault(name, []).append(one)
-            judged |= judge(place, [Path(one["out"]) for one in (*made.values(), *others.values())])
+            new = [Path(one["out"]) for one in (*made.values(), *others.values())]
+            judged |= judge(place, new if judged else [place.base, *new])
+            whole = [whole_command(name, place, plan) for name in COMMANDS] if number == len(plan.seeds) else []
             facts = conditions(plan, plan.seeds[:number], load, time.monotonic() - began)
             text = page(facts, beside, recipes, whole, judged, str(place.base))
             print(text, flush=True)
@@ -101,6 +104,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train-python", required=True, help="of the environment `train`")
     parser.add_argument("--peer-python", required=True, help="of the environment `bench-training`")
     parser.add_argument("--quick", action="store_true", help="does everything run? No result")
+    parser.add_argument("--folder", type=Path, help="kept, and the base in it used again; default: a temporary one")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
@@ -166,8 +170,8 @@ def call(python: str, words: list[str]) -> str:
 
 def environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
-    return {**kept, "PYTHONPATH": str(ROOT / "trainers"), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",
-            "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
+    return {**kept, "PYTHONPATH": f"{ROOT / 'trainers'}:{ROOT / 'operator'}", "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "passive", "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
 
 
 def run_one(name: str, place: Place, plan: Plan, seed: int) -> dict[str, Any]:
@@ -216,8 +220,9 @@ def whole_command(name: str, place: Place, plan: Plan) -> dict[str, Any]:
     words = [place.peer_python, str(HERE / "peer.py"), *common]
     if name.startswith("slmfleet"):
         words = [place.train_python, "-m", "slmtrain.train", *common, "--method", "lora", "--workers", "1"]
-    began = time.monotonic()
-    process = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = place.folder / "whole.log"
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(words, env=environment(), stdout=file, stderr=file)
     cpu: dict[int, float] = {}
     peak = 0.0
     while process.poll() is None:
@@ -226,8 +231,9 @@ def whole_command(name: str, place: Place, plan: Plan) -> dict[str, Any]:
         peak = max(peak, sum(map(proportional_mib, pids)))
         time.sleep(0.5)
     if process.returncode:
-        sys.exit(f"benchmarks/training: {name} failed")
-    return {"name": name, "cpu_seconds": sum(cpu.values()), "peak_mib": peak, "wall_seconds": time.monotonic() - began}
+        print(f"{name} failed: {log.read_text('utf-8').strip().splitlines()[-1]}", file=sys.stderr)
+        return {"name": f"{name} (failed)", "cpu_seconds": 0.0, "peak_mib": 0.0}
+    return {"name": name, "cpu_seconds": sum(cpu.values()), "peak_mib": peak}
 
 
 def family(root: int) -> list[int]:
@@ -305,7 +311,7 @@ def page(
         f"| {name} | {median([m['tokens'] / m['cpu_seconds'] for m in made]):,.0f} | {quality(made, judged)} |"
         for name, made in recipes.items()
     ]
-    commands = [f"| {w['name']} | {w['cpu_seconds']:.0f} | {w['peak_mib']:,.0f} |" for w in whole]
+    commands = [f"| {w['name']} | {w['cpu_seconds']:.0f} | {w['peak_mib']:,.0f} |" for w in whole] or ["| - | - | - |"]
     alone = judged[base]
     return f"""{(HERE / "preface.md").read_text("utf-8")}
 {facts}

@@ -22,7 +22,7 @@ def python_of(variable):
 
 def environment(**more):
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR", "CUDA_VISIBLE_DEVICES")}
-    return {**kept, "PYTHONPATH": str(ROOT / "trainers"), "OMP_WAIT_POLICY": "passive", **more}
+    return {**kept, "PYTHONPATH": f"{ROOT / 'trainers'}:{ROOT / 'operator'}", "OMP_WAIT_POLICY": "passive", **more}
 
 
 def run_script(python, source, *arguments, seconds=240):

@@ -76,17 +76,6 @@ def test_a_killed_worker_and_a_replaced_pod_resume_and_finished_work_is_not_repe
     assert bool(verdict["reasons"]) == (verdict["verdict"] == "refused")
 
 
-def test_a_training_that_was_killed_twice_has_the_curve_of_an_undisturbed_one(train_python, workplace):
-    """Finished work ends at once, so the first of the two is the one that the test above killed."""
-    curves = []
-    for name in ("specialist", "undisturbed"):
-        done = run_module(train_python, "train", *training(workplace, workplace / name))
-        assert done.returncode == 0, done.stderr[-3000:]
-        curves.append(json.loads((workplace / name / "result.json").read_text(encoding="utf-8"))["curve"])
-    assert [step for step, _ in curves[0]] == list(range(1, STEPS + 1))
-    assert [loss for _, loss in curves[0]] == pytest.approx([loss for _, loss in curves[1]], rel=1e-4)
-
-
 def alive(pids):
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 

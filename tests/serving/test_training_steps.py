@@ -6,10 +6,11 @@ from heavy import run_script
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(300)]
 
 SOURCE = """
-import json, sys, torch
+import json, shutil, sys, torch
 from dataclasses import replace
 from pathlib import Path
-from slmtrain import data, steps, worker
+from ray.train import Checkpoint
+from slmtrain import account, data, steps, worker
 from slmtrain.errors import Refused
 from slmtrain.job import Config, Job
 from slmtrain.steps import AnswerLoss, Layout, one_step
@@ -71,8 +72,23 @@ try:
 except Refused as error:
     answer["leak"] = [error.reason, error.message]
 
-training = worker.prepare(replace(job, config=replace(config, max_steps=4)), 0, 1, lambda model: model)
-answer["steps"] = [worker.step(training, number) for number in range(4)]
+def whole(kept):  # with dropout and early stop, from the checkpoint `kept`; without one, from the beginning
+    def report(told, checkpoint=None):
+        if checkpoint and not kept.exists():
+            shutil.copytree(checkpoint.path, kept)
+    account.ray.train.report = report
+    account.ray.train.get_checkpoint = lambda: Checkpoint.from_directory(kept) if kept.exists() else None
+    settings = replace(config, dropout=0.1, max_steps=8, batch_size=8, checkpoint_every=3, patience=9,
+                       validation_share=0.1)
+    training = worker.prepare(replace(job, config=settings), 0, 1, lambda model: model)
+    before = account.restore(training.model, training.optimizer)
+    after = worker.run(training, before, account.Best(kept.parent), None)
+    return training, before.resumed_from_step, after
+
+(folder / "resumed").mkdir()
+_, began, first = whole(folder / "resumed" / "kept")
+training, resumed, second = whole(folder / "resumed" / "kept")
+answer["resumed"] = [began, resumed, first.losses, second.losses, first.measured, second.measured]
 next(p for p in training.model.parameters() if p.requires_grad).data.fill_(float("nan"))
 try:
     worker.step(training, 0)
@@ -116,6 +132,14 @@ def test_a_base_whose_packed_examples_see_each_other_is_refused(made):
     assert "set packing to false" in message
 
 
+def test_a_resumed_training_takes_the_very_steps_that_it_would_have_taken(made):
+    """With dropout and early stop. That Ray brings a checkpoint back after a kill is tested in test_ray_training."""
+    began, resumed, first, second, measured_first, measured_second = made["resumed"]
+    assert (began, resumed, len(second)) == (None, 3, 8)
+    assert second == pytest.approx(first, rel=1e-6)
+    assert measured_second == [[step, pytest.approx(loss, rel=1e-5)] for step, loss in measured_first]
+    assert [step for step, _ in measured_first] == [3, 6, 8]
+
+
 def test_a_loss_that_is_no_number_ends_the_training(made):
-    assert all(0 < loss < 10 for loss in made["steps"])
     assert made["diverged"] == ["Diverged", "the loss is nan at step 1; lower learning_rate"]

@@ -5,7 +5,7 @@ import subprocess
 
 from heavy import environment
 
-STEPS = 40
+STEPS = 60
 TOPICS = ("light", "music", "weather", "clock")
 
 
