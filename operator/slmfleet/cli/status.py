@@ -52,6 +52,7 @@ def tree(specialist: dict[str, Any]) -> Iterator[Line]:
     yield 1, f"task        {spec['taskCluster']} (router {found.get('router', '?')})"
     yield 1, f"base        {found.get('base', 'not chosen yet')}: {found.get('baseReason', '')}"
     training = found.get("training") or {}
+    yield from _trials(training.get("trials") or [])
     if training.get("key"):
         yield 1, f"in making   {training['key']} from cluster version {str(training.get('clusterVersion'))[:19]}, " \
                  f"{training.get('percent', 0):.0f} % trained, ray {training.get('rayJob', '-')}, " \
@@ -69,8 +70,18 @@ def tree(specialist: dict[str, Any]) -> Iterator[Line]:
     for condition in found.get("conditions") or []:
         yield 1, f"{condition['type']:<12}{condition['status']:<8}{condition['reason']}: {condition.get('message', '')}"
     for entry in found.get("history") or []:
-        told = f"{entry['revision']} {entry['outcome']}: {entry.get('reason', '')}"
+        because = f" (made because of {entry['trigger']})" if "trigger" in entry else ""
+        told = f"{entry['revision']} {entry['outcome']}: {entry.get('reason', '')}{because}"
         yield 1, f"history     {entry.get('time', '')} {told}"
+
+
+def _trials(trials: list[dict[str, Any]]) -> Iterator[Line]:
+    """Each base with what was measured of it."""
+    for trial in trials:
+        figure = trial.get("failure") or "not measured yet"
+        if "estimate" in trial:
+            figure = f"{trial['estimate']:.3f} [{trial['lower']:.3f}, {trial['upper']:.3f}] on {trial['n']}"
+        yield 2, f"trial     {trial['base']}: {figure}"
 
 
 def _gate(gate: dict[str, Any]) -> Iterator[Line]:
@@ -85,8 +96,8 @@ def _gate(gate: dict[str, Any]) -> Iterator[Line]:
 
 def _revision(role: str, revision: dict[str, Any]) -> Iterator[Line]:
     yield 1, f"{role:<12}{revision['name']} on {revision['base']}"
-    links = [("cluster", "clusterVersion"), ("dataset", "dataset"), ("job", "trainingJob"), ("ray", "rayJob"),
-             ("artifact", "artifact")]
+    links = [("because", "trigger"), ("cluster", "clusterVersion"), ("dataset", "dataset"), ("job", "trainingJob"),
+             ("ray", "rayJob"), ("artifact", "artifact")]
     for label, key in links:
         if key in revision:
             yield 2, f"{label:<10}{revision[key]}"
