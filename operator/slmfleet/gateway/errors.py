@@ -39,7 +39,7 @@ class ApiError(Exception):
         self.sequence_number = 0  # of the event, in a stream of the Responses API that has begun
 
     def body(self, path: bytes = b"") -> bytes:
-        """`{"error": {message, type, param, code}}`; below /v1/messages `{"type": "error", "error": {type, message}}`."""
+        """`{"error": {message, type, param, code}}`; at /v1/messages `{"type": "error", "error": {type, message}}`."""
         if path.startswith(MESSAGES):
             return orjson.dumps(self._anthropics())
         return orjson.dumps(

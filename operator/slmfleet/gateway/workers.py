@@ -1,5 +1,5 @@
-"""Many processes on one port: a supervisor that starts them, replaces what dies or hangs, and speaks for all on one admin
-port.
+"""Many processes on one port: a supervisor that starts them, replaces what dies or hangs, and speaks for all on one
+admin port.
 
 Every worker listens by itself (SO_REUSEPORT: the kernel spreads connections); the supervisor holds the port but never
 listens on it, so it is in no call's way. Workers are started by exec, get their options through a pipe, and drain when
