@@ -122,15 +122,24 @@ def parse(data: bytes) -> RouteTable:
 
 
 def compile_table(
-    spec: RouteTable, servers: dict[str, Server], store: Path | None, load: LoadClassifier | None
+    spec: RouteTable,
+    servers: dict[str, Server],
+    store: Path | None,
+    load: LoadClassifier | None,
+    before: Table | None = None,
 ) -> Table:
-    """Make a table ready. `servers` keeps the state of each server by URL over changes. Raises TableError."""
+    """Make a table ready. `servers` keeps the state of each server by URL over changes. Raises TableError.
+
+    What `before` has ready is taken from there: most changes move a weight, and checks and classifier are most of the
+    work.
+    """
     pools = {pool.name: _pool(index, pool, servers) for index, pool in enumerate(spec.pools)}
     if len(pools) != len(spec.pools):
         raise TableError("pools", "two pools have one name")
-    routes = [_route(index, route, pools) for index, route in enumerate(spec.specialists)]
+    known = before.by_name if before is not None else {}
+    routes = [_route(index, route, pools, known.get(route.name)) for index, route in enumerate(spec.specialists)]
     _check_recipients(spec)
-    classifier, problem = _classifier(spec.classifier, store, load)
+    classifier, problem = _classifier(spec.classifier, store, load, before)
     return Table(
         spec=spec,
         llm=_upstream("llm", spec.llm),
@@ -172,12 +181,16 @@ def _pool(index: int, pool: Pool, servers: dict[str, Server]) -> CompiledPool:
     return CompiledPool(pool, render, placements)
 
 
-def _route(index: int, route: SpecialistRoute, pools: Mapping[str, CompiledPool]) -> CompiledRoute:
+def _route(
+    index: int, route: SpecialistRoute, pools: Mapping[str, CompiledPool], before: CompiledRoute | None
+) -> CompiledRoute:
     for name, revision in (("stable", route.stable), ("candidate", route.candidate)):
         if revision is not None and revision.pool not in pools:
             raise TableError(f"specialists.{index}.{name}.pool", f"no pool {revision.pool!r} in this table")
         if revision is not None and revision.name == "llm":
             raise TableError(f"specialists.{index}.{name}.name", "`llm` is taken: it names the LLM's own arm")
+    if before is not None and before.spec.output == route.output:
+        return CompiledRoute(route, before.check)
     try:
         return CompiledRoute(route, compile_check(route.output))
     except ValueError as error:
@@ -220,11 +233,13 @@ def _check_recipients(spec: RouteTable) -> None:
 
 
 def _classifier(
-    reference: ClassifierRef | None, store: Path | None, load: LoadClassifier | None
+    reference: ClassifierRef | None, store: Path | None, load: LoadClassifier | None, before: Table | None
 ) -> tuple[Classifier | None, str | None]:
     """The classifier, or why it is absent: then calls go to the LLM, and weights still reach this gateway."""
     if reference is None:
         return None, None
+    if before is not None and before.classifier is not None and before.spec.classifier == reference:
+        return before.classifier, None
     if store is None or load is None:
         return None, "classifier.path: this gateway runs without --store"
     path = (store / reference.path).resolve()

@@ -68,7 +68,7 @@ class Watcher:
         spec = parse(self.path.read_bytes())
         if self.current is not None and spec.version < self.current.spec.version and _same_router(self.current, spec):
             return None
-        return compile_table(spec, self.servers, self.store, self.load)
+        return compile_table(spec, self.servers, self.store, self.load, self.current)
 
     def _take(self, table: Table | None, changed: bool) -> None:
         if table is None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from gateway_fakes import Rig, chat, fingerprint, table, task, until
+from gateway_fakes import FakeClassifier, Rig, chat, fingerprint, table, task, until
 
 from slmfleet.gateway.server import Gateway, Options
+from slmfleet.gateway.table import Table, compile_table
+from slmfleet.wire.routes import RouteTable
 
 
 def changed(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -89,3 +91,28 @@ async def test_a_gateway_waits_for_its_table_and_says_so(tmp_path: Path, identit
     assert (await rig.get("/readyz", admin=True)).status == 200
     assert "without --store" in (gateway.counters.capture.failing or "")
     await gateway.stop()
+
+
+def test_what_a_change_leaves_as_it_was_is_not_made_again(tmp_path: Path) -> None:
+    """A table of a thousand specialists takes a second to make ready, and a moved weight must be live in a fraction."""
+    loads: list[str] = []
+
+    def load(path: Path, digest: str) -> FakeClassifier:
+        loads.append(digest)
+        return FakeClassifier()
+
+    def ready(before: Table | None, path: str = "version", value: Any = 2, digest: str = "0") -> Table:
+        content = table("http://llm", "http://t:8000", "") | {"capture": {"enabled": False}}
+        content["classifier"] = {"path": "c", "digest": "sha256:" + digest * 64}
+        spec = RouteTable.model_validate(changed(content, path, value))
+        return compile_table(spec, {}, tmp_path, load, before)
+
+    first = ready(None)
+    moved = ready(first, "specialists.0.weight_percent", 50)
+    assert moved.by_name["intents"].spec.weight_percent == 50
+    assert moved.by_name["intents"].check is first.by_name["intents"].check
+    assert moved.classifier is first.classifier
+    assert len(loads) == 1
+    other = ready(moved, "specialists.0.output", {"type": "label", "labels": ["a"]}, digest="1")
+    assert (other.by_name["intents"].check("a"), other.by_name["intents"].check("b")) == (None, "not one of the labels")
+    assert len(loads) == 2
