@@ -61,11 +61,9 @@ class Served:
     def ask(
         self, messages: Sequence[dict[str, str]], max_tokens: int, tools: Sequence[dict[str, Any]] = ()
     ) -> tuple[str, int]:
-        """(answer, tokens as far as the server says, else 0)."""
+        """(answer, tokens as far as the server says, else 0). A pool's prompt has no tools in it, as in training."""
         if self._tokenizer is not None:
-            prompt = self._tokenizer.apply_chat_template(
-                list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
-            )
+            prompt = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
             return self.complete(str(prompt), max_tokens)
         body = {"model": self.name, "messages": list(messages), "max_tokens": max_tokens, "temperature": 0}
         body |= {"tools": list(tools)} if tools else {}

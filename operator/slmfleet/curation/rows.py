@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from slmfleet.curation.calls import Call
+from slmfleet.curation.language import UNDETERMINED, language_of
 from slmfleet.curation.redact import mapped
 from slmfleet.recognise.frame import text_of
 
@@ -41,7 +42,7 @@ def answer_of(call: Call, repaired: str | None = None) -> Row:
 
 
 def row_of(call: Call, repaired: str | None, change: Callable[[str], str]) -> Row:
-    """A line of a dataset, every text of it changed."""
+    """A line of a dataset, every text of it changed. `language` where it can be told: the gate judges each apart."""
     request = call.record.request
     row: Row = {
         "id": call.id,
@@ -54,6 +55,8 @@ def row_of(call: Call, repaired: str | None, change: Callable[[str], str]) -> Ro
     }
     if isinstance(request, dict) and request.get("tools"):
         row["tools"] = mapped(request["tools"], change)
+    if (language := language_of(call.frame.user)) != UNDETERMINED:
+        row["language"] = language
     return row
 
 

@@ -10,6 +10,17 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 CARD = "# Dataset\n\n## Licence\nThe prompts belong to whoever runs the agents.\n\n## What it is not\nNothing.\n"
 REPORT = {"schema": "slmfleet/curation-result/v1", "redacted": {"email": 3}, "leaks": 0}
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "days": {"type": "integer", "default": 1}},
+            "required": ["city"],
+        },
+    },
+}
 INTENTS = ["Refund", "Refund", "Refund", "Address", "Address", "Complaint"]
 
 
@@ -40,11 +51,20 @@ def fields(draw: random.Random, number: int) -> tuple[dict[str, Any], str]:
     return row(number, f"order {number}", json.dumps(right)), text
 
 
+def tools(draw: random.Random, number: int) -> tuple[dict[str, Any], str]:
+    city, days = draw.choice(["Paris", "Rome"]), draw.choice([1, 2])
+    made = row(number, f"weather in {city} for {days} days, call {number}", "")
+    call = {"name": "weather", "arguments": {"city": city, "days": days}}
+    made["messages"][-1] |= {"content": None, "tool_calls": [{"type": "function", "function": call}]}
+    answered = draw.choice([f"weather(days={days}, city='{city.upper()}')", json.dumps(call), "weather(city='Oslo')"])
+    return {**made, "tools": [WEATHER]}, answered
+
+
 def main() -> None:
-    for name, make in (("intents", intents), ("fields", fields)):
+    for name, make in (("intents", intents), ("fields", fields), ("tools", tools)):
         draw, folder = random.Random(7), HERE / name
         folder.mkdir(exist_ok=True)
-        made = [make(draw, number) for number in range(120)]
+        made = [make(draw, number) for number in range(50 if name == "tools" else 120)]
         train, heldout = made[:20], [made[3], *made[20:]]
         lines(folder / "train.jsonl", [r for r, _ in train])
         lines(folder / "heldout.jsonl", [r for r, _ in heldout])

@@ -156,6 +156,15 @@ def test_files_are_in_trl_form_with_digests_and_the_report_last(tmp_path: Path) 
     assert again == result
 
 
+def test_a_row_says_its_language_where_that_can_be_told(tmp_path: Path) -> None:
+    rows = lines()
+    rows[0]["request"]["messages"][0]["content"] = "Ich kann die Rechnung von gestern nicht finden, bitte hilf mir"
+    log, settings = log_of(rows), stage.Settings("ask", min_examples=1)
+    stage.write(stage.curate(log, clusters(rows), settings), log, settings, tmp_path)
+    told = [json.loads(line).get("language") for line in (tmp_path / "train.jsonl").read_text("utf-8").splitlines()]
+    assert (told[0], set(told[1:])) == ("de", {None})
+
+
 def test_a_leak_is_reported_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = lines()
     rows[3]["request"]["messages"][0]["content"] = "write to anna@corp.com"

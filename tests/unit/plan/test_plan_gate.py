@@ -92,7 +92,7 @@ def test_status_is_bounded_whatever_the_result_says() -> None:
     assert (len(found), len(found[0].message), found[0].name) == (32, 1024, "c0")
 
 
-@pytest.mark.parametrize("case", ["intents", "fields"])
+@pytest.mark.parametrize("case", ["intents", "fields", "tools"])
 def test_the_trainers_result_is_understood(case: str) -> None:
     text = (GOLDEN / case / "evaluation.json").read_text("utf-8")
     read = EvaluationResult.model_validate_json(text)

@@ -31,7 +31,7 @@ def row(answer="A", asked="what is it", conversation="c", **more):
 
 # --- golden ------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("case", ["intents", "fields"])
+@pytest.mark.parametrize("case", ["intents", "fields", "tools"])
 def test_the_result_is_the_golden_one(case):
     folder = GOLDEN / case
     answers = [json.loads(line) for line in (folder / "answers.jsonl").read_text("utf-8").splitlines()]
