@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs parts of the tests (or the demo) in the project's own environment, and prints what each part took.
-#   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo demo-again crds bench bench-training
+#   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo demo-again crds bench bench-redaction bench-training
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # Debian's interpreter makes the environment; Python of the user's choice may lack venv or ssl.
@@ -73,6 +73,9 @@ run_part() {
         demo) part "demo" "$dev/bin/python" -m demo.run ;;
         demo-again) part "demo again" "$dev/bin/python" -m demo.again ;;
         bench) part "gateway beside others" "$dev/bin/python" benchmarks/gateway/run.py ${QUICK:+--quick} ;;
+        bench-redaction)
+            part "redaction beside Presidio" "$dev/bin/python" benchmarks/redaction/run.py --out benchmarks/redaction/results.md \
+                --peer "$(environment redaction)/bin/python" ;;
         bench-training) part "trainer beside trl" bench_training ;;
         crds) part "CRDs" "$dev/bin/python" -m slmfleet.cli crds --out crds --chart charts/slmfleet/templates/crds ;;
         *) echo "tests: there is no part $1" >&2; exit 2 ;;

@@ -317,9 +317,10 @@ class Generator:
     def _zip(self) -> str:
         rng = self._rng
         form = rng.choice(
-            ("ddddd", "ddddd", "ddddd", "ddddd-dddd", "dddd", "dddddd", "AAd dAA", "AdA dAd", "dddd AA", "dd-ddd")
-            if rng.random() < 0.65
-            else ("dddd-ddd", "ddd dd", "ddddd-ddd", "Ad dAA", "AAdd dAA", "A-dddd")
+            (
+                *("ddddd", "ddddd", "ddddd", "ddddd-dddd", "dddd", "dddddd", "AAd dAA", "AdA dAd", "dddd AA"),
+                *("dd-ddd", "dddd-ddd", "ddd dd", "ddddd-ddd", "Ad dAA", "AAdd dAA", "A-dddd"),
+            )
         )
         return _shaped(form, rng)
 

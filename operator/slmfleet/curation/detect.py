@@ -16,6 +16,7 @@ from typing import Protocol
 
 from slmfleet.curation.personal import Span, common_words, find
 from slmfleet.curation.seeker import Seeker
+from slmfleet.curation.surrogates import STAYS
 
 # Found by words around or by a model, and replaced word by word; the others have a form of their own.
 SOFT = frozenset({"name", "organisation", "place", "address"})
@@ -25,7 +26,16 @@ _KEY = re.compile(r'"(?:[^"\\\n]|\\.){1,80}"(?=\s*:)')
 _EDGE = re.compile(r'\\u[0-9a-fA-F]{4}|\\[a-z"\\/]|["{}<>\[\]|\t]')
 _TRIM = " \n\r.,;:-–—!?()'`*#_/=&+@"
 _PLURAL = re.compile(r"['’]s$")
-MAX_WORDS = {"name": 7, "organisation": 10, "place": 8}
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_SHORT_PLACES = frozenset({"US", "UK", "EU"})
+_ACRONYM_WORDS = (
+    "AI API APIS ASAP ATM ATMS AWS CEO CFO CHF CLI CPU CSS CSV CTO DNS DOB EOF ETA EUR FAQ FTP FY FYI GBP GDP "
+    "GPS GPT GPU GUI HTML HTTP HTTPS IBAN ID IDE IP ISO IT JPY JSON KYC LED LLM LLMS MFA ML NLP NULL OCR OK "
+    "OTP PDF PHP PII PIN PNG POS QA RAM REST ROI RPC SDK SEO SIM SLA SMS SQL SSH SSL SSN SUV SWIFT TODO TRUE "
+    "TSV TV UI URI URL URLS USB USD UTC UTF UUID VAT VIN VPN WIFI XML YAML ZIP"
+)
+_ACRONYMS = frozenset(_ACRONYM_WORDS.split())
+MAX_WORDS = {"name": 7, "organisation": 10, "place": 8, "address": 40}
 
 
 class Model(Protocol):
@@ -66,14 +76,28 @@ class Detector:
         hard = [s for s in found if s.kind not in _WEAK]
         weak = [s for s in found if s.kind in _WEAK]
         keys = [m.span() for m in _KEY.finditer(text)] if '":' in text or '" :' in text else []
-        soft = [piece for a, b, kind in guessed for piece in _pieces(text, a, b, kind) if self._may_be(piece)]
+        soft = self._believable(text, guessed)
         kept = _first_come([], own)
         kept = _first_come(kept, hard)
         wide = _longest([*weak, *soft])
         return sorted(_around(kept, [s for s in wide if not _inside(s, keys)]), key=lambda s: s.start)
 
-    def _may_be(self, span: Span) -> bool:
-        return span.value.casefold() not in self.keep and plausible(span)
+    def _believable(self, text: str, guessed: Iterable[tuple[int, int, str]]) -> list[Span]:
+        """What of a model's finds has the form of its kind. A house number is one beside the rest of an address."""
+        pieces = [piece for a, b, kind in guessed for piece in _pieces(text, a, b, kind)]
+        kept = []
+        for i, span in enumerate(pieces):
+            if span.value.casefold() in self.keep or _merely_a_word(span, text):
+                continue
+            beside = [p for p in pieces[max(0, i - 1) : i + 2] if p is not span and _touch(text, p, span)]
+            if plausible(span) or (span.kind == "address" and span.value.isdigit() and beside):
+                kept.append(span)
+        return kept
+
+
+def _touch(text: str, first: Span, second: Span) -> bool:
+    between = text[min(first.end, second.end) : max(first.start, second.start)]
+    return len(between) <= 6 and not any(c.isalnum() for c in between)
 
 
 def plausible(span: Span) -> bool:
@@ -88,18 +112,29 @@ def plausible(span: Span) -> bool:
         return digits >= 4
     if span.kind == "date_of_birth":
         return digits >= 3 and bool(re.search(r"\d[-./]\d|\d{4}|[^\W\d_]{3,} \d", value)) and value != value[:4]
-    if span.kind == "address":
-        return (len(value) >= 4 and (digits > 0 or " " in value)) or value.isupper()
     words = re.findall(r"[^\W\d_]+", value)
+    if span.kind == "address" and digits and not (value.isdigit() and len(value) < 4) and not _YEAR.fullmatch(value):
+        return True
     if not words or len(value) < 2 or len(words) > MAX_WORDS[span.kind]:
         return False
-    if all(w.islower() and w in common_words() for w in words):
+    if all(w.lower() in STAYS or (w.islower() and w in common_words()) for w in words):
         return False
-    return len(words) > 1 or words[0].lower() not in common_words() or not _plain(words[0])
+    if len(words) > 1:
+        return True
+    if words[0].isupper() and len(words[0]) <= 5:
+        return words[0] in _SHORT_PLACES or (len(words[0]) > 2 and words[0] not in _ACRONYMS)
+    return words[0].lower() not in common_words() or not (words[0].islower() or words[0].isupper())
 
 
-def _plain(word: str) -> bool:
-    return word.islower() or word.isupper()
+def _merely_a_word(span: Span, text: str) -> bool:
+    """One word in lower case where the text writes capitals, or a common one with the capital of its sentence."""
+    word = span.value
+    if span.kind not in SOFT or not word.isalpha():
+        return False
+    if word.islower():
+        return any(c.isupper() for c in text)
+    begins = text[: span.start].rstrip(" \t\"'*-#>")[-1:] in ("", ".", "!", "?", ":", "\n")
+    return begins and word.lower() in common_words()
 
 
 def _tenants(patterns: Iterable[TenantPattern], text: str) -> list[Span]:

@@ -24,7 +24,7 @@ from slmfleet.curation.detect import SOFT, Detector
 from slmfleet.curation.models import default_detector
 from slmfleet.curation.personal import Span, common_words
 from slmfleet.curation.seeker import Seeker, folded
-from slmfleet.curation.surrogates import Cast
+from slmfleet.curation.surrogates import STAYS, Cast
 
 __all__ = ["Redactor", "Report", "Seeker", "mapped", "strings_in"]
 
@@ -159,7 +159,7 @@ class Redactor:
         return [v for v in self._guessed_kind if any(self._is_believed(w) for w in _LETTERS.findall(v))]
 
     def _is_believed(self, word: str) -> bool:
-        if len(word) < MIN_VALUE_CHARACTERS or word in common_words():
+        if len(word) < MIN_VALUE_CHARACTERS or word in common_words() or word in STAYS:
             return False
         return self._guessed_words[word] >= BELIEVED_SHARE * self._standing[word]
 

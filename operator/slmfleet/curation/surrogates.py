@@ -55,7 +55,8 @@ _COUNTRIES = _phrases(
     "Thailand|Tunisia|Turkey|Uganda|Ukraine|United Kingdom|United States|Uruguay|Vietnam|Wales"
 )
 _BY_COUNTRY = {c.lower(): c for c in _COUNTRIES}
-_STAYS = frozenset(
+# What says what a thing is, and so stays.
+STAYS = frozenset(
     _words(
         "van der den de la del di da do dos du des von zu bin al el le les of the and for und y e et i on "
         "upon in at inc ltd llc plc corp co gmbh ag se kg sa sarl spa bv nv ab oy group holdings bank "
@@ -119,7 +120,9 @@ class Cast:
         """Another country, unless the log holds them all."""
         if name not in self._countries:
             order = self.rng("countries").sample(_COUNTRIES, len(_COUNTRIES))
-            made = next((c for c in order if self.is_new(c.lower())), None) or self.word(name, _PLACES)
+            made = next((c for c in order if all(map(self.is_new, c.lower().split()))), None) or self.word(
+                name, _PLACES
+            )
             self._used.add(made.lower())
             self._countries[name] = made
         return self._countries[name]
@@ -187,14 +190,14 @@ def _like(value: str, made: str) -> str:
 def _translated(pool: Sequence[str], first: Sequence[str] | None = None) -> Maker:
     def make(cast: Cast, value: str, rng: random.Random) -> str:
         seen = 0
-        telling = any(w.lower() not in _STAYS for w in _WORD.findall(value))
+        telling = any(w.lower() not in STAYS for w in _WORD.findall(value))
 
         def one(match: re.Match[str]) -> str:
             nonlocal seen
             word = match.group()
             if word[0].isdigit():
                 return cast.number(word)
-            if telling and word.lower() in _STAYS:
+            if telling and word.lower() in STAYS:
                 return word
             seen += 1
             return cast.word(word, first if first and seen == 1 else pool)
