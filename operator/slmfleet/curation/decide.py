@@ -1,6 +1,6 @@
 """Which members teach and on which side of the split, where that needs more than one of them.
 
-Signs in the conversation → asked again → split → duplicates → share of an origin → size → time → share of escalations.
+Signs in the conversation → asked again → duplicates → split → share of an origin → size → time → share of escalations.
 Pure on what `Members` holds; each step refuses places with its reason, so that all reasons add up to the members.
 """
 
@@ -49,12 +49,12 @@ def decide(members: Members, limits: Limits) -> Decision:
     if limits.signs:
         _signs(members)
     _asked_again(members)
+    copies = _duplicates(members)  # before the split: of traffic that repeats itself, nothing late would be new
     part = _parts(members, limits.heldout_share)
 
     def side(place: int) -> str:
         return part[members.conversations[place]]
 
-    copies = _duplicates(members, side)
     _origins(members, limits.max_origin_share)
     _size(members, side, limits)
     overlap = _overlap(members, side)
@@ -107,9 +107,9 @@ def _parts(members: Members, share: float) -> dict[int, str]:
     return part
 
 
-def _duplicates(members: Members, side: Callable[[int], str]) -> dict[int, list[int]]:
-    """One of each group of copies stays: on the training side where one is there, so that no prompt is on both, and the
-    earliest with the answer that most of the group gave."""
+def _duplicates(members: Members) -> dict[int, list[int]]:
+    """One of each group of copies stays, so that no prompt is on both sides: the earliest with the answer that most of
+    the group gave."""
     alive = members.alive()
     numbers = duplicates.grouped(
         [members.prints[i] for i in alive], lambda n: new_text(messages_of(members.call(alive[n])))
@@ -122,9 +122,7 @@ def _duplicates(members: Members, side: Callable[[int], str]) -> dict[int, list[
         if len(group) == 1:
             continue
         votes = Counter(members.answers[i] for i in group)
-        ranked = sorted(
-            group, key=lambda i: (side(i) != TRAIN, -votes[members.answers[i]], members.times[i], members.ids[i])
-        )
+        ranked = sorted(group, key=lambda i: (-votes[members.answers[i]], members.times[i], members.ids[i]))
         for i in ranked[1:]:
             members.refuse(i, "duplicates", "duplicate")
         copies[ranked[0]] = sorted(ranked[1:])
