@@ -113,7 +113,10 @@ def peer(name: str, mode: str, python: Path, folder: Path, texts: Sequence[str])
     said = json.loads(done.stdout)
     versions = ", ".join(f"{k} {v}" for k, v in said["versions"].items())
     return Run(
-        name, [[tuple(s) for s in spans] for spans in said["spans"]], said["seconds"], versions + said["trained_on"]
+        name,
+        [[tuple(s) for s in spans] for spans in said["spans"]],
+        said["seconds"],
+        f"{versions}; {said['trained_on'] or 'no model'}",
     )
 
 
@@ -146,6 +149,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--half", choices=["dev", "report"], default="report")
     parser.add_argument("--peer", type=Path, help="Python of the environment `redaction`; without it ours alone")
+    parser.add_argument("--peer-model", type=Path, help="folder that keeps the peer's model for the next run")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if not (given.data / "pii").is_dir():
@@ -157,8 +161,9 @@ def main() -> None:
     runs = [ours("ours, default model", with_model, texts), ours("ours, patterns only", without, texts)]
     if given.peer:
         with tempfile.TemporaryDirectory() as folder:
+            kept = given.peer_model or Path(folder)
             for name, mode in (("Presidio, patterns", "patterns"), ("Presidio + spaCy NER", "ner")):
-                runs.append(peer(name, mode, given.peer, Path(folder), texts))
+                runs.append(peer(name, mode, given.peer, kept, texts))
     page = report(given.half, rows, runs, whole_command(rows), plain(given.data))
     if given.out:
         given.out.write_text(page, "utf-8")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from slmfleet.curation import formats, judge
 from slmfleet.curation.calls import Call, answered_by_llm
+from slmfleet.curation.detect import Detector
+from slmfleet.curation.models import default_detector
 from slmfleet.curation.naming import Likeness
 from slmfleet.curation.redact import Redactor
 from slmfleet.curation.shapes import shape_of
@@ -117,13 +119,13 @@ def _signature(cluster: Cluster, whole: Whole) -> Signature:
     systems = Counter(c.frame.system for c in cluster.members if c.frame.system.strip())
     tools = Counter(t for c in cluster.members for t in c.frame.tools)
     forms = Counter(c.frame.response_format for c in cluster.members if c.frame.response_format)
-    prompt = _redacted(systems.most_common(1)[0][0])[:PROMPT_CHARACTERS] if systems else None
+    prompt = systems.most_common(1)[0][0] if systems else None
     return Signature(
         fingerprints=mine,
         api=Counter(c.record.api for c in cluster.members).most_common(1)[0][0],
         tools=sorted(t for t, n in tools.items() if n >= 0.05 * len(cluster.members)),
         response_format=forms.most_common(1)[0][0] if forms else None,
-        system_prompt=prompt,
+        system_prompt=_redacted(default_detector(), prompt)[:PROMPT_CHARACTERS] if prompt else None,
     )
 
 
@@ -133,12 +135,12 @@ def _description(cluster: Cluster, members: Sequence[Call]) -> str:
     labels = cluster.group.labels
     if cluster.terms:
         answers = "" if any(c.set_aside is None for c in members) else ", without an answer in the log"
-        return _redacted(f"About {', '.join(cluster.terms)}. Reads {reads}{answers}.")
+        return _redacted(Detector(), f"About {', '.join(cluster.terms)}. Reads {reads}{answers}.")
     if labels is not None:
         common = sorted(labels.support, key=lambda v: (-labels.support[v], v))
         where = f" in `{labels.path}`" if labels.path else ""
         shown = ", ".join(common[:6]) + (", …" if len(common) > 6 else "")
-        return _redacted(f"Reads {reads}, answers with one of {len(common)} values{where}: {shown}.")
+        return _redacted(Detector(), f"Reads {reads}, answers with one of {len(common)} values{where}: {shown}.")
     kind = {"json": "a JSON object", "tool": "a tool call"}.get(cluster.group.kind, "a short text")
     keys = sorted({k for c in cluster.members[:200] for k in shape_of(c).keys})[:8]
     return f"Reads {reads}, answers with {kind}" + (f" ({', '.join(keys)})." if any(keys) else ".")
@@ -159,7 +161,7 @@ def _examples(cluster: Cluster) -> list[Example]:
     found = []
     for call in chosen.values():
         answer = call.answer or "; ".join(f"{n}({a})" for n, a in call.tool_calls)
-        redactor = Redactor()
+        redactor = Redactor(detector=replace(default_detector(), keep=frozenset(map(str.casefold, chosen))))
         for text in (call.frame.user, answer):
             redactor.learn("example", text)
         prompt, response = (redactor.redact("example", t)[:EXAMPLE_CHARACTERS] for t in (call.frame.user, answer))
@@ -167,8 +169,9 @@ def _examples(cluster: Cluster) -> list[Example]:
     return found
 
 
-def _redacted(text: str) -> str:
-    redactor = Redactor()
+def _redacted(detector: Detector, text: str) -> str:
+    """A description is of words and labels that many calls share: for it patterns alone, or it says nothing."""
+    redactor = Redactor(detector=detector)
     redactor.learn("prompt", text)
     return redactor.redact("prompt", text)
 

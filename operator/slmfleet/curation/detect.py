@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from slmfleet.curation.personal import Span, common_words, find
+from slmfleet.curation.personal import NOT_NAMES, Span, common_words, find
 from slmfleet.curation.seeker import Seeker
 from slmfleet.curation.surrogates import STAYS
 
@@ -26,6 +26,9 @@ _KEY = re.compile(r'"(?:[^"\\\n]|\\.){1,80}"(?=\s*:)')
 _EDGE = re.compile(r'\\u[0-9a-fA-F]{4}|\\[a-z"\\/]|["{}<>\[\]|\t]')
 _TRIM = " \n\r.,;:-–—!?()'`*#_/=&+@"
 _PLURAL = re.compile(r"['’]s$")
+_NEXT = re.compile(r"[ ]((?:[^\W\d_a-z](?=[^\W\d_A-Z]))[^\W\d_]+(?:[-'’][^\W\d_]+)*)")
+_BEFORE = re.compile(r"(?<![^\W_])((?:[^\W\d_a-z](?=[^\W\d_A-Z]))[^\W\d_]+(?:[-'’][^\W\d_]+)*)[ ]\Z")
+_TITLES = frozenset({"mr", "mrs", "ms", "miss", "dr", "prof", "professor", "sir", "madam", "herr", "frau", "monsieur"})
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _SHORT_PLACES = frozenset({"US", "UK", "EU"})
 _ACRONYM_WORDS = (
@@ -91,8 +94,24 @@ class Detector:
                 continue
             beside = [p for p in pieces[max(0, i - 1) : i + 2] if p is not span and _touch(text, p, span)]
             if plausible(span) or (span.kind == "address" and span.value.isdigit() and beside):
-                kept.append(span)
+                kept.append(_grown(text, span))
         return kept
+
+
+def _grown(text: str, span: Span) -> Span:
+    """A name with the rest of it: the capitals beside it that are no common words."""
+    if span.kind != "name" or text == text.upper():
+        return span
+    start, end = span.start, span.end
+    while (more := _NEXT.match(text, end)) and _is_rest(more.group(1)):
+        end = more.end()
+    while (more := _BEFORE.search(text, max(0, start - 40), start)) and _is_rest(more.group(1)):
+        start = more.start()
+    return Span(start, end, span.kind, text[start:end])
+
+
+def _is_rest(word: str) -> bool:
+    return word.lower() not in common_words() and word.lower() not in NOT_NAMES and word.lower() not in _TITLES
 
 
 def _touch(text: str, first: Span, second: Span) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from slmfleet.curation.checksums import iban_ok, luhn
 from slmfleet.curation.patterns import PATTERNS, Pattern
 
-__all__ = ["Span", "common_words", "find", "iban_ok", "luhn"]
+__all__ = ["NOT_NAMES", "Span", "common_words", "find", "iban_ok", "luhn"]
 
 _NAME = r"[A-Z][a-zÀ-ÿ]+(?:['’-][A-Z][a-zÀ-ÿ]+)?"
 _PARTICLE = r"(?:van der|van den|van|von|de la|de|del|di|da|bin|al|el|le|la)"
@@ -27,7 +27,7 @@ _NOT_NAME_WORDS = (
     "thanks thank hello hi monday tuesday wednesday thursday friday saturday sunday january february march april "
     "may june july august september october november december english german french python java json api"
 )
-_NOT_NAMES = frozenset(_NOT_NAME_WORDS.split())
+NOT_NAMES = frozenset(_NOT_NAME_WORDS.split())
 # Seven digits, with at most two other characters between two of them.
 _LONG = re.compile(r"\d(?:[^\w\n]{0,2}\d){6}")
 
@@ -43,7 +43,7 @@ class Span:
 
 
 def _name(value: str) -> bool:
-    return value.split()[0].lower() not in _NOT_NAMES
+    return value.split()[0].lower() not in NOT_NAMES
 
 
 _NAMES = (
