@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import pickle
-from typing import Any
+import sys
 
 import pytest
 from curation_samples import log_of
@@ -30,14 +29,7 @@ def test_a_block_is_examined_as_its_records_are() -> None:
 
 
 def test_workers_without_ray_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name == "ray":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "ray", None)
     rows = lines()
     with pytest.raises(CurationError, match="RayMissing: --workers and --ray need Ray: pip install"):
         stage.curate(log_of(rows), clusters(rows), stage.Settings("ask"), workers=Workers(2))
