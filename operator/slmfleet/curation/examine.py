@@ -17,7 +17,7 @@ from slmfleet.curation.calls import Call, call_of
 from slmfleet.curation.duplicates import print_of
 from slmfleet.curation.language import UNDETERMINED, language_of
 from slmfleet.curation.repair import repaired
-from slmfleet.curation.rows import answer_of, messages_of, new_text
+from slmfleet.curation.rows import answer_of, broken_calls, messages_of, new_text, other_than_text, tools_of
 from slmfleet.curation.sources import Read
 from slmfleet.recognise.classifier import Classifier
 from slmfleet.wire.discovery import FoundCluster
@@ -139,6 +139,11 @@ def form_fault(call: Call, task: Task) -> str:
     """What of length, language or format is not as it should be."""
     if task.max_tokens and sum(call.tokens) > task.max_tokens:
         return f"longer than {task.max_tokens} tokens"
+    messages = messages_of(call)
+    if other_than_text(messages):
+        return "content other than text"
+    if broken_calls(messages):
+        return "a broken call of a tool in its history"
     if task.languages:
         found = language_of(call.frame.user)
         if found != UNDETERMINED and found not in task.languages:
@@ -161,13 +166,11 @@ def mend(call: Call, expected: OutputFormat) -> tuple[str | None, str]:
 
 def tool_fault(call: Call) -> str:
     """Calls of tools must be of tools that were offered, with arguments that their schemas accept."""
-    request = call.record.request
-    offered = request.get("tools") if isinstance(request, dict) else None
     schemas = {}
-    for tool in offered if isinstance(offered, list) else []:
-        inner = tool.get("function", tool) if isinstance(tool, dict) else None
+    for tool in tools_of(call):
+        inner = tool.get("function") if isinstance(tool, dict) else None
         if isinstance(inner, dict) and isinstance(inner.get("name"), str):
-            schemas[inner["name"]] = inner.get("parameters") or inner.get("input_schema") or {}
+            schemas[inner["name"]] = inner.get("parameters") or {}
     for name, arguments in call.tool_calls:
         if schemas and name not in schemas:
             return "format: a tool that was not offered"

@@ -17,18 +17,19 @@ from slmfleet.recognise.frame import text_of
 Row = dict[str, Any]
 NEW_WORDS = 10
 _INSTRUCTIONS = ("system", "developer")
+_BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
 def messages_of(call: Call) -> list[Row]:
-    """What was asked, system prompt first."""
+    """What was asked, system prompt first; of the Responses API and of Anthropic's, in the form of chat completions."""
     request = call.record.request
     given = request.get("messages") if isinstance(request, dict) else None
-    if isinstance(given, list) and given and not request.get("system"):
+    if isinstance(given, list) and given and not request.get("system") and not _foreign(given):
         return [_with_objects(m) for m in given if isinstance(m, dict)]
     messages = [{"role": "system", "content": call.frame.system}] if call.frame.system else []
     listed = given or (request.get("input") if isinstance(request, dict) else None)
     if isinstance(listed, list):
-        plain = [_item(m) for m in listed if isinstance(m, dict)]
+        plain = [row for m in listed if isinstance(m, dict) for row in _items(m)]
         return messages + [m for m in plain if m["role"] not in _INSTRUCTIONS]
     return [*messages, {"role": "user", "content": call.frame.user}]
 
@@ -43,7 +44,6 @@ def answer_of(call: Call, repaired: str | None = None) -> Row:
 
 def row_of(call: Call, repaired: str | None, change: Callable[[str], str]) -> Row:
     """A line of a dataset, every text of it changed. `language` where it can be told: the gate judges each apart."""
-    request = call.record.request
     row: Row = {
         "id": call.id,
         "conversation": call.conversation,
@@ -53,8 +53,9 @@ def row_of(call: Call, repaired: str | None, change: Callable[[str], str]) -> Ro
             for m in [*messages_of(call), answer_of(call, repaired)]
         ],
     }
-    if isinstance(request, dict) and request.get("tools"):
-        row["tools"] = mapped(request["tools"], change)
+    tools = tools_of(call)
+    if tools:
+        row["tools"] = mapped(tools, change)
     if (language := language_of(call.frame.user)) != UNDETERMINED:
         row["language"] = language
     return row
@@ -79,15 +80,83 @@ def _called(message: Row) -> str:
     return json.dumps(message["tool_calls"], sort_keys=True) if message.get("tool_calls") else ""
 
 
-def _item(item: Row) -> Row:
-    """An item of the Responses API or a message of Anthropic's."""
+def tools_of(call: Call) -> list[Any]:
+    """What could be called, each as `{"type": "function", "function": …}` whichever API it was sent to."""
+    request = call.record.request
+    given = request.get("tools") if isinstance(request, dict) else None
+    made = []
+    for tool in given if isinstance(given, list) else []:
+        if isinstance(tool, dict) and "function" not in tool and isinstance(tool.get("name"), str):
+            schema = tool.get("parameters") or tool.get("input_schema") or {}
+            function = {"name": tool["name"], "description": tool.get("description") or "", "parameters": schema}
+            tool = {"type": "function", "function": function}
+        made.append(tool)
+    return made
+
+
+def other_than_text(messages: list[Row]) -> bool:
+    """Whether something was shown or played, which no text can stand for."""
+    return any(
+        isinstance(part, dict) and not isinstance(part.get("text"), str)
+        for message in messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+    )
+
+
+def broken_calls(messages: list[Row]) -> bool:
+    """Whether a tool's call in the history has arguments that are no object."""
+    for message in messages:
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else []:
+            function = call.get("function") if isinstance(call, dict) else None
+            if not isinstance(function, dict) or not isinstance(function.get("arguments"), dict):
+                return True
+    return False
+
+
+def _foreign(messages: list[Any]) -> bool:
+    """Anthropic's blocks, which chat completions do not know."""
+    parts = (p for m in messages if isinstance(m, dict) and isinstance(m.get("content"), list) for p in m["content"])
+    return any(isinstance(p, dict) and p.get("type") in ("tool_use", "tool_result") for p in parts)
+
+
+def _items(item: Row) -> list[Row]:
+    """An item of the Responses API or a message of Anthropic's, as the messages it is."""
     if item.get("type") == "function_call":
-        function = {"name": item.get("name"), "arguments": _object(item.get("arguments") or "{}")}
-        return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
+        return [_called_by([(item.get("name"), item.get("arguments") or "{}")], "")]
     if item.get("type") == "function_call_output":
-        output = item.get("output")
-        return {"role": "tool", "content": output if isinstance(output, str) else json.dumps(output)}
-    return {"role": item.get("role", "user"), "content": text_of(item.get("content"))}
+        return [{"role": "tool", "content": _plain(item.get("output"))}]
+    if item.get("type") == "reasoning":
+        return []
+    content = item.get("content")
+    if not isinstance(content, list):
+        return [{"role": item.get("role", "user"), "content": text_of(content)}]
+    made: list[Row] = [
+        {"role": "tool", "content": _plain(p.get("content")), **({"is_error": True} if p.get("is_error") else {})}
+        for p in content
+        if isinstance(p, dict) and p.get("type") == "tool_result"
+    ]
+    called = [(p.get("name"), p.get("input")) for p in content if isinstance(p, dict) and p.get("type") == "tool_use"]
+    rest = [p for p in content if not isinstance(p, dict) or p.get("type") not in _BLOCKS]
+    if called:
+        return [*made, _called_by(called, text_of(rest))]
+    if rest:
+        shown = any(isinstance(p, dict) and not isinstance(p.get("text"), str) for p in rest)
+        made.append({"role": item.get("role", "user"), "content": rest if shown else text_of(rest)})
+    return made
+
+
+def _called_by(called: list[tuple[Any, Any]], text: str) -> Row:
+    calls = [{"type": "function", "function": {"name": str(n), "arguments": _object(a)}} for n, a in called]
+    return {"role": "assistant", "content": text, "tool_calls": calls}
+
+
+def _plain(value: Any) -> str:
+    """What a tool answered, as text."""
+    if isinstance(value, str):
+        return value
+    return text_of(value) if isinstance(value, list) else json.dumps(value)
 
 
 def _with_objects(message: Row) -> Row:

@@ -191,6 +191,66 @@ def test_a_call_of_a_tool_is_checked_against_what_was_offered(call: tuple[str, s
         assert row["tools"] == rows[3]["request"]["tools"]
 
 
+def test_a_loop_is_the_same_example_whichever_api_it_went_through() -> None:
+    schema = {"type": "object", "properties": {"order": {"type": "string"}}}
+    asked, arguments = "Where is my order 7?", {"order": "7"}
+    chat = {
+        "messages": [
+            {"role": "system", "content": "S"}, user(asked),
+            {"role": "assistant", "content": "", "tool_calls": [
+                {"type": "function", "function": {"name": "look", "arguments": json.dumps(arguments)}}]},
+            {"role": "tool", "content": "sent"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "look", "description": "", "parameters": schema}}],
+    }  # fmt: skip
+    responses = {
+        "instructions": "S",
+        "input": [
+            user(asked), {"type": "reasoning", "summary": []},
+            {"type": "function_call", "call_id": "1", "name": "look", "arguments": json.dumps(arguments)},
+            {"type": "function_call_output", "call_id": "1", "output": "sent"},
+        ],
+        "tools": [{"type": "function", "name": "look", "parameters": schema}],
+    }  # fmt: skip
+    messages = {
+        "system": "S",
+        "messages": [
+            user(asked),
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "look", "input": arguments}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "sent"}]},
+        ],
+        "tools": [{"name": "look", "input_schema": schema}],
+    }
+    found = []
+    for request in (chat, responses, messages):
+        rows = lines()
+        rows[3] |= {"request": {"model": "m"} | request}
+        row = next(r for r in made(rows).train if r["id"] == rows[3]["id"])
+        found.append((row["messages"], row["tools"]))
+    assert found[0] == found[1] == found[2]
+    assert found[0][0][2]["tool_calls"][0]["function"]["arguments"] == arguments
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]},
+            "content other than text",
+        ),
+        ({"role": "user", "content": [{"type": "text", "text": "a text"}]}, None),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "look", "arguments": "{"}}]},
+            "a broken call of a tool in its history",
+        ),
+    ],
+)
+def test_what_no_text_can_stand_for_is_left_out(message: dict[str, Any], reason: str | None) -> None:
+    rows = lines()
+    rows[3]["request"]["messages"].insert(0, message)
+    assert made(rows).dropped == ({reason: 1} if reason else {})
+
+
 @pytest.mark.parametrize(
     ("text", "language"),
     [
