@@ -1,7 +1,7 @@
 # Two commands do everything on a bare Debian 12 machine (root, Go, Python 3.11): `make demo` and `make test`.
 # What is slow to build is kept outside the repository, in $SLMFLEET_CACHE (~/.cache/slmfleet), keyed by its sources.
 
-.PHONY: help demo demo-again test test-long bench-gateway bench-redaction bench-training lint unit clients kube node serving e2e crds locks images clean-cache
+.PHONY: help demo demo-again test test-long bench-gateway bench-redaction bench-scale bench-training lint unit clients kube node serving e2e crds locks images clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ bench-gateway: ## our gateway beside others: CPU a call, calls a second, latency
 
 bench-redaction: ## redaction beside Presidio: what is found, what is found in vain, how fast
 	@bash tests/run.sh $@
+
+bench-scale: ## memory and time of curation as the log grows (RECORDS="50000 1000000", WORKERS=2 for Ray)
+	@bash tests/run.sh bench-scale
 
 bench-training: ## our trainer beside trl's, and the recipes beside each other, on the CPU (QUICK=1: does it run?)
 	@bash tests/run.sh bench-training

@@ -57,6 +57,11 @@ self_contained() { # the slim images, and the trainer with its own environment i
     "$python" images/build.py all --target slim && "$python" images/build.py trainer --target full
 }
 
+bench_scale() { # with the interpreter that has Ray, so that both ways are measured in one environment
+    "$dev/bin/python" benchmarks/scale/run.py --records ${RECORDS:-50000} --workers "${WORKERS:-0}" \
+        --python "$SLMFLEET_TRAIN_PYTHON"
+}
+
 run_part() {
     case $1 in
         lint) part lint lint ;;
@@ -76,6 +81,7 @@ run_part() {
         bench-redaction)
             part "redaction beside Presidio" "$dev/bin/python" benchmarks/redaction/run.py --out benchmarks/redaction/results.md \
                 --peer "$(environment redaction)/bin/python" ;;
+        bench-scale) part "environments" heavy && part "curation as the log grows" bench_scale ;;
         bench-training) part "trainer beside trl" bench_training ;;
         crds) part "CRDs" "$dev/bin/python" -m slmfleet.cli crds --out crds --chart charts/slmfleet/templates/crds ;;
         *) echo "tests: there is no part $1" >&2; exit 2 ;;

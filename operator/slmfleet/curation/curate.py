@@ -164,6 +164,8 @@ def curate(
                 (source.refuse if isinstance(source, Reader) else log.refuse)(REPEATED[1], call.where)
             if number % 100_000 == 0:
                 say(f"{number} records read")
+        for reason, count in sorted(log.set_aside.items()):
+            say(f"set aside {count}: {reason} (first: {log.examples.get(reason, '')})")
         done.members, done.records = len(members) - members.refused.count(REPEATED), members.records
         say(f"{done.members} of {done.records} records are {settings.cluster}")
         decision = decide(members, settings.limits)

@@ -309,6 +309,21 @@ def test_escalations_keep_their_share_of_the_traffic_in_what_is_held_out() -> No
     assert made(rows).harder
 
 
+def test_the_card_says_what_was_left_out_and_who_answered(tmp_path: Path) -> None:
+    rows = lines(120)
+    for i in range(0, 60, 2):
+        rows[i] |= {"tier": "specialist", "specialist": "s"}
+    rows[3]["escalated_from"] = rows[2]["id"]
+    log, chosen = log_of(rows), stage.Settings("ask", min_examples=1)
+    stage.write(stage.curate(log, clusters(rows), chosen), log, chosen, tmp_path)
+    card = (tmp_path / "card.md").read_text()
+    assert "| answered by | 120 | 30 answered by a specialist | 90 |" in card
+    assert "Calls of this task: 90 llm, 30 specialist." in card
+    assert "Corrected: 1 rows are escalations" in card
+    assert "every training row is earlier than every held-out row" in card
+    assert json.loads((tmp_path / "report.json").read_text())["lineage_digest"] in card
+
+
 def test_more_than_the_most_is_a_sample_that_does_not_depend_on_the_order() -> None:
     rows = lines(80)
     first, again = made(rows, max_examples=20), made(rows[::-1], max_examples=20)
