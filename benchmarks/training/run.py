@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, median
@@ -54,6 +54,17 @@ class Plan:
     heldout: int = 160
 
 
+@dataclass
+class Seen:
+    """What was measured so far: by name, a training a seed; judgements by folder."""
+
+    base: str
+    beside: dict[str, list[dict[str, Any]]]
+    recipes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    judged: dict[str, dict[str, Any]] = field(default_factory=dict)
+    whole: list[dict[str, Any]] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a run's files and interpreters are."""
@@ -79,24 +90,30 @@ def main() -> None:
         make_data(shared / "intents" / "snips.jsonl", place, plan)
         if not place.base.exists():
             pretrain(place, plan)
-        beside: dict[str, list[dict[str, Any]]] = {name: [] for name in BESIDE}
-        recipes: dict[str, list[dict[str, Any]]] = {"LoRA": beside["slmfleet"]}
-        judged: dict[str, dict[str, Any]] = {}
-        for number, seed in enumerate(plan.seeds, 1):  # the page after every seed: a run that is cut short says so
-            made = {name: run_one(name, place, plan, seed) for name in BESIDE}  # interleaved: a busy minute touches all
-            others = run_recipes(place, plan, seed)
-            for name, one in made.items():
-                beside[name].append(one)
-            for name, one in others.items():
-                recipes.setdefault(name, []).append(one)
-            new = [Path(one["out"]) for one in (*made.values(), *others.values())]
-            judged |= judge(place, new if judged else [place.base, *new])
-            whole = [whole_command(name, place, plan) for name in COMMANDS] if number == len(plan.seeds) else []
-            facts = conditions(plan, plan.seeds[:number], load, time.monotonic() - began)
-            text = page(facts, beside, recipes, whole, judged, str(place.base))
+        seen = Seen(str(place.base), {name: [] for name in BESIDE})
+
+        def tell(seeds: int) -> None:  # often: a run that is cut short leaves what it saw, and says how much that is
+            facts = conditions(plan, plan.seeds[:seeds], load, time.monotonic() - began)
+            text = page(facts, seen)
             print(text, flush=True)
             if options.out and not options.quick:
                 options.out.write_text(text, "utf-8")
+
+        for number, seed in enumerate(plan.seeds, 1):
+            made = {name: run_one(name, place, plan, seed) for name in BESIDE}  # interleaved: a busy minute touches all
+            for name, one in made.items():
+                seen.beside[name].append(one)
+            seen.judged |= judge(
+                place, [*([] if seen.judged else [place.base]), *(Path(m["out"]) for m in made.values())]
+            )
+            tell(number)
+            others = run_recipes(place, plan, seed)
+            for name, one in others.items():
+                seen.recipes.setdefault(name, []).append(one)
+            seen.judged |= judge(place, [Path(one["out"]) for one in others.values()])
+            tell(number)
+        seen.whole += [whole_command(name, place, plan) for name in COMMANDS]
+        tell(len(plan.seeds))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -292,14 +309,10 @@ def version(name: str) -> str:
     return next(line.partition("==")[2].split()[0] for line in lines if line.startswith((f"{name}==", f"{name}[")))
 
 
-def page(
-    facts: str,
-    beside: dict[str, list[dict[str, Any]]],
-    recipes: dict[str, list[dict[str, Any]]],
-    whole: list[dict[str, Any]],
-    judged: dict[str, dict[str, Any]],
-    base: str,
-) -> str:
+def page(facts: str, seen: Seen) -> str:
+    """results.md."""
+    beside, judged = seen.beside, seen.judged
+    recipes = {"LoRA": beside["slmfleet"], **seen.recipes}
     rates = {name: [m["tokens"] / m["cpu_seconds"] for m in made] for name, made in beside.items()}
     peer = median(rates["trl + peft"])
     speed = [
@@ -311,8 +324,10 @@ def page(
         f"| {name} | {median([m['tokens'] / m['cpu_seconds'] for m in made]):,.0f} | {quality(made, judged)} |"
         for name, made in recipes.items()
     ]
-    commands = [f"| {w['name']} | {w['cpu_seconds']:.0f} | {w['peak_mib']:,.0f} |" for w in whole] or ["| - | - | - |"]
-    alone = judged[base]
+    commands = [f"| {w['name']} | {w['cpu_seconds']:.0f} | {w['peak_mib']:,.0f} |" for w in seen.whole] or [
+        "| - | - | - |"
+    ]
+    alone = judged[seen.base]
     return f"""{(HERE / "preface.md").read_text("utf-8")}
 {facts}
 

@@ -3,7 +3,7 @@
 import pytest
 from heavy import run_script
 
-pytestmark = [pytest.mark.serving, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.serving, pytest.mark.timeout(600)]
 
 SOURCE = """
 import json, shutil, sys, torch
@@ -104,7 +104,7 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def made(train_python, workplace):
-    return run_script(train_python, SOURCE, workplace)
+    return run_script(train_python, SOURCE, workplace, seconds=500)
 
 
 @pytest.mark.parametrize("layout", NAMES)
