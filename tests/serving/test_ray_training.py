@@ -74,6 +74,8 @@ def test_a_killed_worker_and_a_replaced_pod_resume_and_finished_work_is_not_repe
     assert verdict["digests"]["model"] == result["artifact_digest"]
     assert verdict["verdict"] in ("passed", "refused")
     assert bool(verdict["reasons"]) == (verdict["verdict"] == "refused")
+    assert {"Floor", "WorstSlice", "MemorisedSecrets"} <= {check["name"] for check in verdict["checks"]}
+    assert verdict["memory_mib"] > 100 and verdict["latency_seconds"]["p95"] > 0
 
 
 def alive(pids):
