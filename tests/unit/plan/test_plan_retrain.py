@@ -195,6 +195,14 @@ def test_escalations_are_counted_over_a_whole_window(
     assert now.status.retrain is not None and now.status.retrain.escalation_percent == percent
 
 
+def test_a_revisions_first_conversations_are_counted_though_its_gateway_is_old() -> None:
+    me = served(escalationPercent=20, windowSeconds=600)
+    idle = GatewaySignals(instance="g", uptime_seconds=9999)
+    me = after(me, planned(me, HOUR, cluster=run(2), signals=(idle,)))
+    now = after(me, planned(me, HOUR + 600, cluster=run(2), signals=(answered(100, 60),)))
+    assert (now.status.training.trigger or "").startswith("Escalations: 60 %")
+
+
 def test_a_gateway_that_cannot_be_asked_ends_no_window() -> None:
     me = served(escalationPercent=20, windowSeconds=600)
     me = after(me, planned(me, HOUR, cluster=run(2), signals=(answered(1000, 100),)))
