@@ -105,7 +105,7 @@ class Retrain(Model):
         None, ge=1, le=1_000_000_000, description="Calls of the task in the log that its dataset did not have."
     )
     drift_percent: float | None = Field(
-        None, gt=0, le=100, description="How far the inputs moved since the discovery run before, or share unlike any."
+        None, gt=0, le=100, description="How far the inputs moved since the run before, or the part that is new."
     )
     escalation_percent: float | None = Field(
         None,

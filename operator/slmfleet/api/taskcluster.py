@@ -68,11 +68,16 @@ class Drift(Model):
     share_percent: float = Field(ge=0, le=100, description="Share of all calls, in the last run that saw it.")
     distance_percent: float = Field(ge=0, le=100, description="Of its inputs from those before; 0: the same.")
     unlike_percent: float = Field(ge=0, le=100, description="Of its calls, those unlike any that the run before saw.")
+    unlike_before_percent: float | None = Field(
+        None, ge=0, le=100, description="The same of the run before's own calls: what is above it is new."
+    )
 
     @property
     def percent(self) -> float:
-        """The larger of the two: inputs that moved as a whole, or a part of them that is new."""
-        return max(self.distance_percent, self.unlike_percent)
+        """The larger of the two: inputs that moved as a whole, or the part of them that is new."""
+        if self.unlike_before_percent is None:
+            return self.distance_percent
+        return round(max(self.distance_percent, self.unlike_percent - self.unlike_before_percent), 1)
 
 
 class Suitability(Model):

@@ -96,7 +96,11 @@ def discover(log: Log, settings: Settings, previous: Sequence[Likeness] = (), sa
     whole = whole_of(calls, usable, assigned, previous)
     clusters += free
     found = [describe(c, whole) for c in clusters]
-    known = [replace(c.like, share=f.share, narrow=f.narrow) for c, f in zip(clusters, found, strict=True)]
+    words = {w for c in clusters for w in c.like.centroid}
+    known = [
+        replace(c.like, share=f.share, narrow=f.narrow, strange=judge.strange_share(c.members, words))
+        for c, f in zip(clusters, found, strict=True)
+    ]
     silent = sum(1 for c in calls if c.set_aside == "no answer" and assigned[c.id] is not None)
     file = ClustersFile(
         records=len(calls),
@@ -276,6 +280,7 @@ def read_previous(folder: Path) -> list[Likeness]:
             t["centroid"],
             t.get("share"),
             t.get("narrow", True),
+            t.get("strange"),
         )
         for t in json.loads(path.read_text("utf-8"))["tasks"]
     ]
@@ -327,6 +332,7 @@ def write(found: Findings, out: Path, publish: Path | None = None) -> DiscoveryR
             "centroid": x.centroid,
             "share": x.share,
             "narrow": x.narrow,
+            "strange": x.strange,
         }
         for x in found.likeness
     ]

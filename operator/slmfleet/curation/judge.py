@@ -103,13 +103,18 @@ def drift(calls: Sequence[Call], now: Likeness, share: float, before: Sequence[L
     if old is None or old.share is None:
         return None
     known = {w for p in before for w in p.centroid}
-    strange = sum(_strange(call, known) for call in calls)
     return Drift(
         share_before=old.share,
         share_now=share,
         distance=round(min(1.0, max(0.0, 1 - naming.cosine(now.centroid, old.centroid))), 4),
-        noise_share=round(strange / len(calls), 4) if calls else 0.0,
+        noise_share=strange_share(calls, known),
+        noise_before=old.strange,
     )
+
+
+def strange_share(calls: Sequence[Call], known: set[str]) -> float:
+    """Share of calls with mostly words that are not among these."""
+    return round(sum(_strange(call, known) for call in calls) / len(calls), 4) if calls else 0.0
 
 
 def _strange(call: Call, known: set[str]) -> bool:

@@ -25,7 +25,8 @@ _STOP = frozenset(_STOP_WORDS.split())
 
 @dataclass(frozen=True)
 class Likeness:
-    """What two runs compare a task by. `share`: of all calls, 0 to 1."""
+    """What two runs compare a task by. `share`: of all calls, 0 to 1. `strange`: of the task's own calls, those unlike
+    the words that its run kept."""
 
     name: str
     labels: frozenset[str]
@@ -33,6 +34,7 @@ class Likeness:
     centroid: dict[str, float]
     share: float | None = None
     narrow: bool = True
+    strange: float | None = None
 
 
 def words_of(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from slmfleet.plan.pods import Object
 from slmfleet.wire.discovery import FoundCluster
 from slmfleet.wire.routes import OutputFormat as FoundFormat
 
-TOLERATED_DRIFT_PERCENT = 15.0
+TOLERATED_DRIFT_PERCENT = 10.0
 
 
 def ours(existing: ClusterObject | None, router: str) -> bool:
@@ -105,7 +105,8 @@ def _drift(found: FoundCluster) -> Drift | None:
     drift = found.drift
     return None if drift is None else Drift(
         share_before_percent=round(100 * drift.share_before, 2), share_percent=round(100 * drift.share_now, 2),
-        distance_percent=round(100 * drift.distance, 1), unlike_percent=round(100 * drift.noise_share, 1))
+        distance_percent=round(100 * drift.distance, 1), unlike_percent=round(100 * drift.noise_share, 1),
+        unlike_before_percent=None if drift.noise_before is None else round(100 * drift.noise_before, 1))
 
 
 def _suitability(found: FoundCluster) -> Suitability | None:
@@ -131,9 +132,10 @@ def _drifting(status: TaskClusterStatus, run: int, mine: SpecialistObject | None
         return None
     retrain = mine.spec.retrain if mine else None
     tolerated = retrain.drift_percent if retrain and retrain.drift_percent is not None else TOLERATED_DRIFT_PERCENT
-    told = (f"distance {drift.distance_percent:g} % from the inputs of the run before, {drift.unlike_percent:g} % of "
-            f"its calls unlike any of them ({tolerated:g} % counts); share {drift.share_before_percent:g} % before, "
-            f"{drift.share_percent:g} % now")
+    of_itself = f" ({drift.unlike_before_percent:g} % of that run's own)" if drift.unlike_before_percent else ""
+    told = (f"drift {drift.percent:g} %, {tolerated:g} % counts: distance {drift.distance_percent:g} % from the inputs "
+            f"of the run before, {drift.unlike_percent:g} % of its calls unlike any of them{of_itself}; "
+            f"share {drift.share_before_percent:g} % before, {drift.share_percent:g} % now")
     if drift.percent >= tolerated:
         return conditions.true("Drifting", "InputsMoved", told)
     return conditions.false("Drifting", "Steady", told)

@@ -132,7 +132,8 @@ def _step(spec: Retrain, limit: float | None, window: CountWindow | None, counte
         return _Step(None)
     if not facts.signals:  # just started, or no gateway: what was counted is not known
         return None
-    counts = counted(facts.signals, me.meta.name, stable.name)
+    counts = {gateway.instance: rollout.Counts() for gateway in facts.signals}  # nothing yet is a count as well
+    counts |= counted(facts.signals, me.meta.name, stable.name)
     fresh = CountWindow(revision=stable.name, since=facts.now, counts=rollout.starts(counts)[-200:])
     if window is None or window.revision != stable.name:
         return _Step(fresh)

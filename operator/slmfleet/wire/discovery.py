@@ -34,6 +34,9 @@ class Drift(Message):
     share_now: float = Field(ge=0, le=1)
     distance: float = Field(ge=0, le=1, description="1 - likeness of the two runs' centroids: 0 is the same inputs.")
     noise_share: float = Field(ge=0, le=1, description="Of the task's calls, those unlike any that the run before saw.")
+    noise_before: float | None = Field(
+        None, ge=0, le=1, description="The same of the run before's own calls: what is above it is new."
+    )
 
 
 class Suitability(Message):

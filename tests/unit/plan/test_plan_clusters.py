@@ -127,16 +127,18 @@ def test_discovery_changes_only_what_it_made(existing: Any, mine: bool) -> None:
     assert ours(existing, "agents") == mine
 
 
-def moved(distance: float) -> Drift:
-    return Drift(share_before=0.2, share_now=0.31, distance=distance, noise_share=0.12)
+def moved(distance: float, unlike: float = 0.12, before: float | None = 0.1) -> Drift:
+    return Drift(share_before=0.2, share_now=0.31, distance=distance, noise_share=unlike, noise_before=before)
 
 
 DRIFTS: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str, str] | None]] = [
     ("no run before", {}, {}, None),
-    ("the same", {"drift": moved(0.149)}, {}, ("False", "Steady")),
-    ("moved", {"drift": moved(0.15)}, {}, ("True", "InputsMoved")),
+    ("the same", {"drift": moved(0.099)}, {}, ("False", "Steady")),
+    ("moved", {"drift": moved(0.1)}, {}, ("True", "InputsMoved")),
     ("moved, but its Specialist tolerates more", {"drift": moved(0.2)}, {"driftPercent": 21}, ("False", "Steady")),
-    ("a part of it is new", {"drift": moved(0.1)}, {"driftPercent": 12}, ("True", "InputsMoved")),
+    ("a part of it is new", {"drift": moved(0.01, 0.21)}, {}, ("True", "InputsMoved")),
+    ("as many rare words as ever", {"drift": moved(0.01, 0.45, 0.4)}, {}, ("False", "Steady")),
+    ("a run before that did not count them", {"drift": moved(0.01, 0.45, None)}, {}, ("False", "Steady")),
 ]
 
 
@@ -148,7 +150,7 @@ def test_drift_is_a_condition_with_its_numbers(
     assert conditions(plan).get("Drifting") == condition
     assert conditions(plan)["Ready"][0] == "True"
     if condition is not None:
-        assert "12 % of its calls unlike any of them" in message(plan, "Drifting")
+        assert "share 20 % before, 31 % now" in message(plan, "Drifting")
 
 
 def test_a_task_that_the_newest_run_did_not_find_drifts() -> None:

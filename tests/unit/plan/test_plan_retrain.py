@@ -76,7 +76,8 @@ TRIGGERS: list[tuple[str, dict[str, Any], dict[str, Any], bool, str]] = [
     ("a log that got shorter", {"newExamples": 100}, {"teachable": 10}, False, "0 of 100 new examples"),
     ("drift", {"driftPercent": 15}, drifted(15), True, "Drift: drift of 15 %, from 15"),
     ("a part that is new", {"driftPercent": 15},
-     {"drift": {**drifted(1)["drift"], "unlikePercent": 20}}, True, "Drift: drift of 20 %, from 15"),
+     {"drift": {**drifted(1)["drift"], "unlikePercent": 60, "unlikeBeforePercent": 40}}, True,
+     "Drift: drift of 20 %, from 15"),
     ("less drift", {"driftPercent": 15}, drifted(14.9), False, "drift 14.9 of 15 %"),
     ("two reasons", {"driftPercent": 15, "newExamples": 100}, {"teachable": 2000, **drifted(40)}, True,
      "NewExamples: 1,100 new examples, from 100; Drift: drift of 40 %"),
@@ -193,6 +194,14 @@ def test_escalations_are_counted_over_a_whole_window(
         return
     assert now.status.training.trigger is None
     assert now.status.retrain is not None and now.status.retrain.escalation_percent == percent
+
+
+def test_a_revisions_first_conversations_are_counted_though_its_gateway_is_old() -> None:
+    me = served(escalationPercent=20, windowSeconds=600)
+    idle = GatewaySignals(instance="g", uptime_seconds=9999)
+    me = after(me, planned(me, HOUR, cluster=run(2), signals=(idle,)))
+    now = after(me, planned(me, HOUR + 600, cluster=run(2), signals=(answered(100, 60),)))
+    assert (now.status.training.trigger or "").startswith("Escalations: 60 %")
 
 
 def test_a_gateway_that_cannot_be_asked_ends_no_window() -> None:

@@ -1,0 +1,54 @@
+"""Drift against the run before: what is new is seen, and rare words that were always there are not."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from curation_samples import HOME, SHOP, record, utterance
+
+from slmfleet.curation import judge
+from slmfleet.curation.calls import Call, call_of
+from slmfleet.curation.discover import _likeness
+from slmfleet.wire.discovery import Drift
+from slmfleet.wire.records import UsageRecord
+
+
+def calls(forms: dict[str, str], count: int, seed: int, *, names: bool = False) -> list[Call]:
+    """Calls of one task; with `names`, most of each text is words that no other call has."""
+    rng = random.Random(seed)
+    made = []
+    for number in range(count):
+        label = rng.choice(sorted(forms))
+        own = " ".join("".join(rng.choices("abcdefghij", k=9)) for _ in range(9)) if names and number % 2 else ""
+        text = f"{utterance(forms, label, rng)} {own}"
+        line = record(number, [{"role": "user", "content": text}], label, id=f"{seed}-{number}")
+        made.append(call_of(UsageRecord.model_validate(line)))
+    return made
+
+
+def drift(before: list[Call], now: list[Call]) -> Drift:
+    was = replace(_likeness(before, None), name="task", share=0.5)
+    was = replace(was, strange=judge.strange_share(before, set(was.centroid)))
+    found = judge.drift(now, replace(_likeness(now, None), name="task"), 0.5, [was])
+    assert found is not None and found.noise_before is not None
+    return found
+
+
+def excess(found: Drift) -> float:
+    return found.noise_share - (found.noise_before or 0.0)
+
+
+def test_more_of_the_same_is_no_drift() -> None:
+    for names in (False, True):
+        before = calls(HOME, 200, 1, names=names)
+        found = drift(before, [*before, *calls(HOME, 200, 2, names=names)])
+        assert abs(excess(found)) < 0.05
+        assert found.distance < 0.05
+        assert ((found.noise_before or 0) > 0.4) == names, "every second text is mostly words of its own"
+
+
+def test_a_part_that_is_new_is_seen_as_large_as_it_is() -> None:
+    before = calls(HOME, 300, 1)
+    found = drift(before, [*before, *calls(SHOP, 100, 2)])
+    assert 0.15 < excess(found) <= 0.25
