@@ -1,7 +1,8 @@
 # Two commands do everything on a bare Debian 12 machine (root, Go, Python 3.11): `make demo` and `make test`.
 # What is slow to build is kept outside the repository, in $SLMFLEET_CACHE (~/.cache/slmfleet), keyed by its sources.
 
-.PHONY: help demo demo-again test test-long bench-gateway bench-redaction bench-scale bench-training lint unit clients kube node serving e2e crds locks images clean-cache
+.PHONY: help demo demo-again test test-long bench-gateway bench-discovery bench-redaction bench-scale bench-simulate \
+	bench-training lint unit clients kube node serving e2e crds locks images clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +30,9 @@ bench-redaction: ## redaction beside Presidio: what is found, what is found in v
 
 bench-scale: ## memory and time of curation as the log grows (RECORDS="50000 1000000", WORKERS=2 for Ray)
 	@bash tests/run.sh bench-scale
+
+bench-simulate: ## our planner and choice of a server beside others, simulated on production arrivals
+	@bash tests/run.sh bench-simulate
 
 bench-training: ## our trainer beside trl's, and the recipes beside each other, on the CPU (QUICK=1: does it run?)
 	@bash tests/run.sh bench-training

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs parts of the tests (or the demo) in the project's own environment, and prints what each part took.
-#   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo demo-again crds bench bench-redaction bench-training
+#   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo demo-again crds bench
+#                             bench-discovery bench-redaction bench-scale bench-simulate bench-training
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # Debian's interpreter makes the environment; Python of the user's choice may lack venv or ssl.
@@ -77,6 +78,7 @@ run_part() {
               part "environments" heavy && part "long tests" pytest tests/e2e -m e2e -q -s ;;
         demo) part "demo" "$dev/bin/python" -m demo.run ;;
         demo-again) part "demo again" "$dev/bin/python" -m demo.again ;;
+        bench-simulate) part "planner beside others, simulated" "$dev/bin/python" benchmarks/simulate/run.py --out benchmarks/simulate/results.md ;;
         bench) part "gateway beside others" "$dev/bin/python" benchmarks/gateway/run.py ${QUICK:+--quick} ;;
         bench-redaction)
             part "redaction beside Presidio" "$dev/bin/python" benchmarks/redaction/run.py --out benchmarks/redaction/results.md \

@@ -12,6 +12,7 @@ from slmfleet.controllers.triton import NoAnswer, Triton, TritonError
 from slmfleet.kube.client import BASE, POD, ROUTER, Object
 from slmfleet.plan import pool as plan
 from slmfleet.plan.facts import BaseFacts, BaseObject, ServerFact
+from slmfleet.plan.fleet import peak_seconds
 from slmfleet.plan.pods import store_prefix
 
 log = logging.getLogger("slmfleet.pool")
@@ -44,8 +45,9 @@ async def observe(context: Context, me: BaseObject) -> BaseFacts:
     servers = await asyncio.gather(*(_server(context, memory, pod) for pod in live))
     prefix = next((store_prefix(o["spec"]["store"].get("url", "")) for o in context.cache.all(ROUTER)), "")
     every: list[Mapping[str, object]] = list(context.cache.all(POD, plan.pool_labels(me.meta.name)))
-    return BaseFacts(specialists=users, store_prefix=prefix, servers=tuple(servers),
-                     demand=context.board.demand(me.meta.name), now=context.now(), calls=context.board.calls(),
+    demand = context.board.demand(me.meta.name, peak_seconds(me.spec.pool))
+    return BaseFacts(specialists=users, store_prefix=prefix, servers=tuple(servers), demand=demand, now=context.now(),
+                     calls=context.board.calls(),
                      pod_problem=None if live else parse.pod_problem(every))
 
 

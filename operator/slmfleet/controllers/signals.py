@@ -12,7 +12,7 @@ import httpx
 from pydantic import ValidationError
 
 from slmfleet.plan.demand import PoolLoad
-from slmfleet.plan.fleet import Demand
+from slmfleet.plan.fleet import SHORTEST_PEAK_SECONDS, Demand
 from slmfleet.plan.gateway import ADMIN
 from slmfleet.plan.placement import RecentCalls
 from slmfleet.plan.pool import adapter_name
@@ -46,12 +46,12 @@ class Board:
         """The last signals of each live gateway of one Router."""
         return tuple(s for key, s in sorted(self._last.items()) if key.split("/", 1)[0] == router)
 
-    def demand(self, pool: str) -> Demand:
+    def demand(self, pool: str, peak_seconds: float = SHORTEST_PEAK_SECONDS) -> Demand:
         """Load of one pool over the last seconds, all gateways together."""
         now, found = self._clock(), self._pools.get(pool)
         if found is None:
             return Demand(watched_since=self._since)
-        return found.demand(now, self._since)
+        return found.demand(now, self._since, peak_seconds)
 
     def calls(self) -> dict[str, float]:
         """Recent calls by adapter, served or not, all gateways together."""
@@ -112,7 +112,6 @@ class Board:
                 known.add(now, pool.in_flight_seconds - was.in_flight_seconds, pool.spilled - was.spilled)
             if pool.arrivals > (was.arrivals if was else 0) and (was is not None or before is not None):
                 known.last_call = now
-            known.forget(now)
         if before is not None:
             self._count_calls(before, signals, now)
         self._count_llm(key.split("/", 1)[0], before, signals, now)

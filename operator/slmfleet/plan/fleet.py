@@ -12,14 +12,15 @@ from datetime import datetime
 
 from slmfleet.api.basemodel import PoolSpec
 
-PEAK_SECONDS = 20.0
+SHORTEST_PEAK_SECONDS = 20.0
+LONGEST_PEAK_SECONDS = 300.0  # the HPA's default
 
 @dataclass(frozen=True)
 class Demand:
     """What the gateways saw of one pool.
 
     `mean_in_flight`: calls in flight, averaged over the last seconds. `peak_in_flight`: its largest recent mean, over
-    the scale-down window (`PEAK_SECONDS`). `last_call`: when the newest call that wanted the pool arrived, as far as
+    the scale-down window (`peak_seconds`). `last_call`: when the newest call that wanted the pool arrived, as far as
     is known.
     `watched_since`: when counting began; before that nothing is known. `spilled`: calls that found it full in the
     last seconds. `adapters`: adapters that were called lately, each of which should have a place.
@@ -60,7 +61,7 @@ def replicas(spec: PoolSpec, current: int, demand: Demand, *, chosen: bool, held
     if demand.spilled:  # turned away by busy servers: one more; by servers that are still starting: wait for them
         busy = demand.mean_in_flight >= spec.target_in_flight * current / 2 > 0
         wanted = max(wanted, current + busy)
-    if wanted < current and _watched_seconds(demand, now) < PEAK_SECONDS:
+    if wanted < current and _watched_seconds(demand, now) < peak_seconds(spec):
         return Scale(min(current, spec.max_replicas), "counting has just begun")
     if wanted < current:
         needed = max(floor, math.ceil(demand.peak_in_flight / spec.target_in_flight))
@@ -71,6 +72,11 @@ def replicas(spec: PoolSpec, current: int, demand: Demand, *, chosen: bool, held
     if wanted == floor > math.ceil(demand.peak_in_flight / spec.target_in_flight) > 0 and demand.adapters:
         return Scale(wanted, f"{demand.adapters} adapters called lately, {spec.adapter_slots} slots a server")
     return Scale(wanted, f"{demand.mean_in_flight:.1f} calls in flight, {spec.target_in_flight:g} a server")
+
+
+def peak_seconds(spec: PoolSpec) -> float:
+    """How long a peak keeps its servers: the idle time, within bounds. A server takes long to come back."""
+    return min(max(spec.idle_seconds, SHORTEST_PEAK_SECONDS), LONGEST_PEAK_SECONDS)
 
 
 def _watched_seconds(demand: Demand, now: datetime) -> float:

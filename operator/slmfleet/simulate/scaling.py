@@ -38,14 +38,13 @@ class Planner:
         self._load.add(at, seconds - self._seconds, counter.spilled - self._spilled)
         if counter.arrivals > self._arrivals:
             self._load.last_call = at
-        self._load.forget(at)
         self._seconds, self._spilled, self._arrivals = seconds, counter.spilled, counter.arrivals
 
     def wanted(self, current: int, ready: int, calls: Mapping[str, float], now: float) -> int:
         """Servers wanted now. `current`: those wanted so far. `calls`: recent ones by adapter."""
         at = EPOCH + timedelta(seconds=now)
         lately = sum(called >= LATELY for called in calls.values())
-        demand = replace(self._load.demand(at, EPOCH - WATCHED_BEFORE), adapters=lately)
+        demand = replace(self._load.demand(at, EPOCH - WATCHED_BEFORE, fleet.peak_seconds(self._pool)), adapters=lately)
         return fleet.replicas(self._pool, current, demand, chosen=True, held=False, now=at).replicas
 
     def floor(self) -> int:

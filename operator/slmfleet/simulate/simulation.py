@@ -30,6 +30,5 @@ def run_system(system: System, trace: Trace, fleet: Fleet, seed: int, progress: 
     for pool in fleet.pools:
         mine = {name: adapter for name, adapter in adapters.items() if adapter.pool == pool.name}
         run = PoolRun(pool, mine, system, outcomes, seed)
-        run.simulate(trace, lambda calls: progress(system.name, calls))
-        uses.append(run.use)
+        uses.append(run.simulate(trace, lambda calls: progress(system.name, calls)))
     return system_figures(system, fleet, trace, outcomes, uses)

@@ -65,8 +65,18 @@ def test_the_peak_outlasts_the_mean_for_twenty_seconds(watch: Watch) -> None:
             assert found.mean_in_flight == 0
         if second <= 20:
             assert found.peak_in_flight == pytest.approx(4.0)
-        if second >= 26:
+        if second >= 29:
             assert found.peak_in_flight == 0
+
+
+def test_a_longer_window_remembers_the_highest_peak_in_it(watch: Watch) -> None:
+    load = 0.0
+    for second in range(400):
+        load += 8.0 if second < 10 else 5.0 if second < 50 else 1.0
+        watch.take(second, load=load)
+        if second == 100:
+            assert [watch.board.demand("tiny", window).peak_in_flight for window in (20, 60, 300)] == [1.0, 5.0, 8.0]
+    assert watch.board.demand("tiny", 300).peak_in_flight == 1.0
 
 
 def test_several_gateways_add_up(watch: Watch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from plan_builders import NOW, later
 
 from slmfleet.api.basemodel import PoolSpec
-from slmfleet.plan.fleet import Demand, replicas
+from slmfleet.plan.fleet import Demand, peak_seconds, replicas
 
 POOL = PoolSpec(max_replicas=2, target_in_flight=4, idle_seconds=60)
 
@@ -96,6 +96,11 @@ def test_a_second_server_that_is_still_starting_does_not_ask_for_a_third() -> No
 
 def test_after_a_restart_a_quiet_pool_still_goes_to_zero_after_its_idle_time() -> None:
     assert wanted(1, Demand(watched_since=NOW), now=later(61)) == 0
+
+
+@pytest.mark.parametrize("idle, window", [(1, 20), (60, 60), (300, 300), (604800, 300)])
+def test_a_peak_keeps_its_servers_for_the_idle_time_within_bounds(idle: int, window: float) -> None:
+    assert peak_seconds(POOL.model_copy(update={"idle_seconds": idle})) == window
 
 
 def test_every_number_has_its_reason() -> None:
