@@ -222,7 +222,7 @@ class Rule(Model):
 
 
 class Limits(Model):
-    """What one API key may send. Each process of each gateway pod counts for itself."""
+    """What one API key may send. Each gateway pod grants its part, rounded up."""
 
     requests_per_minute: int | None = Field(None, ge=1, le=10000000, description="Calls; absent: no limit.")
     tokens_per_minute: int | None = Field(

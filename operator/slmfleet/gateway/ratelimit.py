@@ -1,10 +1,11 @@
 """What one API key may send in a minute: fixed windows of the `limits` library over a store of our own.
 
 A store of our own because the library's memory store runs a thread that looks at every key a hundred times a second;
-this one is bounded, is swept when it is full, and reads a clock that tests can set.
+this one is bounded, is swept when it is full, and reads a clock that tests can set. The workers of one gateway count
+together (`windows`), its replicas have a part of the limit each.
 
-Not covered: each process counts for itself, so a key gets as many times its limit as there are gateways that it
-reaches; and around the end of a window up to twice the limit may pass within a minute.
+Not covered: a caller whose connections all end at one replica has that replica's part only; and around the end of a
+window up to twice the limit may pass within a minute.
 """
 
 from __future__ import annotations
@@ -109,23 +110,23 @@ class Refusal:
 
 
 class RateLimits:
-    """Counts of one process. Off, and free, until a table has limits."""
+    """Counts of one gateway. Off, and free, until a table has limits."""
 
     __slots__ = ("_clock", "_limiter", "_requests", "_salt", "_tokens", "on")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock`: seconds that only grow."""
+    def __init__(self, clock: Callable[[], float], shared: Storage | None = None, salt: bytes | None = None) -> None:
+        """`clock`: seconds that only grow. `shared`: where other processes count as well, under the same `salt`."""
         self._clock = clock
-        self._limiter = FixedWindowRateLimiter(Windows(clock))
+        self._limiter = FixedWindowRateLimiter(shared or Windows(clock))
         self._requests: RateLimitItemPerMinute | None = None
         self._tokens: RateLimitItemPerMinute | None = None
-        self._salt = secrets.token_bytes(16)
+        self._salt = salt or secrets.token_bytes(16)
         self.on = False
 
     def configure(self, spec: Limits | None) -> None:
-        """Use the limits of a table. Counts go on; a limit with another number starts a new window."""
-        self._requests = _item(spec.requests_per_minute if spec else None, "requests")
-        self._tokens = _item(spec.tokens_per_minute if spec else None, "tokens")
+        """Use this gateway's part of a table's limits. Counts go on; one with another number starts a new window."""
+        self._requests = _item(spec.requests_per_minute, spec.replicas, "requests") if spec else None
+        self._tokens = _item(spec.tokens_per_minute, spec.replicas, "tokens") if spec else None
         self.on = self._requests is not None or self._tokens is not None
 
     def refusal(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
@@ -169,8 +170,8 @@ class RateLimits:
         return found
 
 
-def _item(amount: int | None, namespace: str) -> RateLimitItemPerMinute | None:
-    return RateLimitItemPerMinute(amount, namespace=namespace) if amount is not None else None
+def _item(amount: int | None, replicas: int, namespace: str) -> RateLimitItemPerMinute | None:
+    return RateLimitItemPerMinute(-(-amount // replicas), namespace=namespace) if amount is not None else None
 
 
 def _duration(seconds: float) -> str:

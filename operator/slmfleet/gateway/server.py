@@ -41,6 +41,7 @@ from slmfleet.gateway.table import Fingerprint, LoadClassifier
 from slmfleet.gateway.tls import Certificate
 from slmfleet.gateway.upstream import Client
 from slmfleet.gateway.watch import Watcher
+from slmfleet.gateway.windows import SharedWindows
 
 SWEEP_SECONDS = 5.0
 QUIET_SECONDS = 0.5
@@ -73,6 +74,7 @@ class Options:
     processes: int = 1  # that share the public port, each pool's bound on calls in flight, the log's buffer
     seeing: Seeing = field(default_factory=Seeing)
     silent_seconds: float = SILENT_SECONDS  # after which a worker counts as hung
+    windows: Path | None = None  # where the workers count what each key sent (`gateway.windows`)
 
 
 class Gateway:
@@ -99,7 +101,8 @@ class Gateway:
             self.counters.capture,
             processes=options.processes,
         )
-        limits = RateLimits(time.monotonic)
+        shared = SharedWindows(options.windows, time.monotonic) if options.windows is not None else None
+        limits = RateLimits(time.monotonic, shared, salt=origin_key[:64])
         self.app = App(
             client=self.client,
             counters=self.counters,

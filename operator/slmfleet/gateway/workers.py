@@ -33,6 +33,7 @@ from slmfleet.gateway.protocol import Server
 from slmfleet.gateway.server import FLUSH_SECONDS, Options, address_of, listen, serve
 from slmfleet.gateway.summing import sum_metrics, sum_signals
 from slmfleet.gateway.table import Fingerprint, LoadClassifier
+from slmfleet.gateway.windows import make as make_windows
 
 ASK_SECONDS = 2.0
 SHORT_LIFE_SECONDS = 5.0
@@ -101,7 +102,9 @@ class Supervisor:
             admin_server = Server(self._admin, self._options.limits, loop)
             admin = await listen(admin_server, self._options.admin)
             address = f"{held.getsockname()[0]}:{held.getsockname()[1]}"
-            shared = _of_one_worker(self._options, self._count, address)
+            windows = Path(folder) / "windows"
+            make_windows(windows)
+            shared = _of_one_worker(self._options, self._count, address, windows)
             keepers = [asyncio.create_task(self._keep(n, shared, Path(folder))) for n in range(self._count)]
             log(
                 "info", "Supervising", listen=address, admin=address_of(admin), workers=self._count,
@@ -245,11 +248,12 @@ def reserve(address: str) -> socket.socket:
     return held
 
 
-def _of_one_worker(options: Options, count: int, address: str) -> Options:
+def _of_one_worker(options: Options, count: int, address: str, windows: Path) -> Options:
     return replace(
         options,
         listen=address,
         processes=count,
+        windows=windows,
         origin_key=options.origin_key or secrets.token_bytes(32),
     )
 

@@ -57,7 +57,7 @@ def _content(config: Config, router: RouterObject, facts: RouterFacts) -> routes
         pools=pools,
         specialists=[s for s in specialists if s.stable or s.candidate],
         rules=[routes.Rule.model_validate(rule.model_dump(exclude_none=True)) for rule in spec.rules],
-        limits=routes.Limits(**spec.limits.model_dump()) if spec.limits else None,
+        limits=routes.Limits(**spec.limits.model_dump(), replicas=spec.gateway.replicas) if spec.limits else None,
         hedge_percent=spec.gateway.hedge_percent,
     )
 

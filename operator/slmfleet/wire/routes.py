@@ -136,10 +136,11 @@ class Rule(Strict):
 
 
 class Limits(Strict):
-    """What one API key may send in a minute; each gateway process counts for itself. Absent: no limit."""
+    """What one API key may send in a minute, to all gateways together. Absent: no limit."""
 
     requests_per_minute: int | None = Field(None, ge=1)
     tokens_per_minute: int | None = Field(None, ge=1, description="Input and output together.")
+    replicas: int = Field(1, ge=1, description="Gateways that the calls are spread over: each grants its part.")
 
 
 class Capture(Strict):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from gateway_fakes import Rig, chat, task
+from hypothesis import given
+from hypothesis import strategies as st
 
+from slmfleet.gateway import windows
 from slmfleet.gateway.ratelimit import RateLimits, Windows
+from slmfleet.gateway.windows import SharedWindows, make
 from slmfleet.wire.routes import Limits
 
 ALICE, BOB = {b"authorization": b"Bearer alice"}, {b"authorization": b"Bearer bob"}
@@ -50,6 +56,81 @@ def test_a_key_that_called_too_often_waits_for_the_next_minute_and_others_do_not
     assert made.refusal(BOB) is None
     clock.now += 47.2
     assert made.refusal(ALICE) is None
+
+
+@pytest.mark.parametrize(("replicas", "part"), [(1, 10), (3, 4), (20, 1)])
+def test_each_replica_grants_its_part(replicas: int, part: int) -> None:
+    made = limits(Clock(), requests_per_minute=10, replicas=replicas)
+    assert [made.refusal(ALICE) is None for _ in range(part + 1)] == [True] * part + [False]
+
+
+# --- counted together by the workers of one gateway ---
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    make(tmp_path / "windows")
+    return tmp_path / "windows"
+
+
+def test_workers_count_a_key_together_for_the_same_minute(shared: Path) -> None:
+    clock = Clock()
+    workers = [RateLimits(clock, SharedWindows(shared, clock), salt=b"same") for _ in range(2)]
+    for worker in workers:
+        worker.configure(Limits(requests_per_minute=4, tokens_per_minute=100))
+    assert [workers[n % 2].refusal(ALICE) is None for n in range(5)] == [True] * 4 + [False]
+    clock.now += 30
+    refused = workers[0].refusal(ALICE)
+    assert refused is not None and dict(refused.headers)[b"retry-after"] == b"30"
+    assert workers[1].refusal(BOB) is None
+    workers[0].spent(BOB, 100, 0)
+    told = workers[1].refusal(BOB)
+    assert told is not None and told.what == "tokens"
+    clock.now += 30
+    assert workers[1].refusal(ALICE) is None, "a new minute"
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.sampled_from("abcdefgh"), st.integers(1, 3), st.integers(0, 40)))
+)
+def test_two_processes_count_as_one_would(steps: list[tuple[int, str, int, int]]) -> None:
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        make(path := Path(folder) / "w")
+        both, alone = [SharedWindows(path, clock), SharedWindows(path, clock)], Windows(clock)
+        for which, key, amount, seconds in steps:
+            assert both[which].incr(key, 60, amount) == alone.incr(key, 60, amount)
+            clock.now += seconds
+            assert both[1 - which].get(key) == alone.get(key)
+            assert both[1 - which].get_expiry(key) == alone.get_expiry(key)
+
+
+def test_keys_that_find_no_place_share_one(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "PLACES", 4)
+    clock = Clock()
+    made = SharedWindows(shared, clock)
+    counts = [made.incr(str(n), 60) for n in range(10)]
+    assert counts == [1, 1, 1, 1, 1, 2, 3, 4, 5, 6]
+    assert (made.get("0"), made.get("9")) == (1, 6)
+    clock.now += 61
+    assert [made.incr(str(n), 60) for n in range(20, 24)] == [1, 1, 1, 1], "places that are over are taken again"
+
+
+def test_a_call_is_counted_although_another_process_holds_the_lock(shared: Path) -> None:
+    first, second = (SharedWindows(shared, Clock()) for _ in range(2))
+    with first._locked():
+        assert second.incr("a", 60) == 1
+    assert first.incr("a", 60) == 2
+
+
+def test_windows_are_cleared(shared: Path) -> None:
+    made = SharedWindows(shared, Clock())
+    made.incr("a", 60)
+    made.incr("b", 60)
+    made.clear("a")
+    assert (made.get("a"), made.get("b"), made.check()) == (0, 1, True)
+    made.reset()
+    assert made.get("b") == 0
 
 
 def test_tokens_are_counted_when_the_answer_is_known() -> None:

@@ -182,6 +182,18 @@ async def test_sigterm_under_load_loses_no_call_and_no_record(fleet: Fleet, iden
     assert len({record["id"] for record in fleet.records(identity)}) == 41
 
 
+async def test_a_keys_limit_holds_for_all_workers_together(fleet: Fleet) -> None:
+    path = fleet.folder / "table.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    (fleet.folder / "new").write_text(json.dumps(content | {"version": 2, "limits": {"requests_per_minute": 20}}))
+    (fleet.folder / "new").replace(path)
+    while sum(event["version"] == 2 for event in await fleet.seen("TableInUse")) < 2:
+        await fleet.seen("TableInUse", len([event for event in fleet.events if event["event"] == "TableInUse"]) + 1)
+    statuses = [await fleet.post(chat(str(n))) for n in range(40)]
+    assert statuses == [200] * 20 + [429] * 20
+    assert b'rate_limited_total{limit="requests"} 20.0' in (await fleet.admin("/metrics")).body
+
+
 async def test_no_worker_outlives_its_supervisor(fleet: Fleet) -> None:
     pids = await fleet.pids()
     fleet.process.kill()
