@@ -71,7 +71,7 @@ def test_the_operator_may_apply_and_repair_all_it_plans(operator: Api) -> None:
 
 def test_every_planned_pod_passes_pod_security_restricted(api: Api, operator: Api) -> None:
     made = pods([placed(each) for each in planned()])
-    assert len(made) == 6
+    assert len(made) == 7
     for pod in made:
         api.create(pod, dry_run=True)
 
