@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--train", type=float, default=100.0)
     given = parser.parse_args()
     logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
+    given.model.mkdir(parents=True, exist_ok=True)
     folder = given.model / given.mode
     if not folder.exists():
         if given.mode == "ner":

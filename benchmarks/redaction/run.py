@@ -100,11 +100,11 @@ def ours(name: str, detector: Detector, texts: Sequence[str]) -> Run:
     return Run(name, [[(s.start, s.end, s.kind) for s in spans] for spans in found], seconds)
 
 
-def peer(name: str, mode: str, python: Path, folder: Path, texts: Sequence[str]) -> Run:
+def peer(name: str, mode: str, python: Path, folder: Path, train: float, texts: Sequence[str]) -> Run:
     """Presidio, in its own environment."""
     path = os.pathsep.join([str(ROOT / "operator"), str(ROOT / "trainers")])
     done = subprocess.run(
-        [python, HERE / "peer.py", mode, "--model", folder],
+        [python, HERE / "peer.py", mode, "--model", folder, "--train", str(train)],
         input=json.dumps(list(texts)), capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--half", choices=["dev", "report"], default="report")
     parser.add_argument("--peer", type=Path, help="Python of the environment `redaction`; without it ours alone")
     parser.add_argument("--peer-model", type=Path, help="folder that keeps the peer's model for the next run")
+    parser.add_argument("--peer-seconds", type=float, default=100.0, help="CPU seconds the peer's model is trained for")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if not (given.data / "pii").is_dir():
@@ -163,7 +164,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             kept = given.peer_model or Path(folder)
             for name, mode in (("Presidio, patterns", "patterns"), ("Presidio + spaCy NER", "ner")):
-                runs.append(peer(name, mode, given.peer, kept, texts))
+                runs.append(peer(name, mode, given.peer, kept, given.peer_seconds, texts))
     page = report(given.half, rows, runs, whole_command(rows), plain(given.data))
     if given.out:
         given.out.write_text(page, "utf-8")
