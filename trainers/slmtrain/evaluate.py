@@ -137,6 +137,10 @@ def facts_of(
     first = gate.worst_figure(judged).metric
     compared = judge.figure("label" if first == "macro_f1" else first, answers, asked.confidence)  # a mean of calls
     baseline, like = judge.baseline(compared.metric, recorded, asked.confidence)
+    if like < gate.SMALLEST_BASELINE and (
+        counted := judge.reported_baseline(compared.metric, reports, asked.confidence)
+    ):
+        baseline, like = counted, counted.groups
     return Facts(
         judged=judged,
         valid=judge.valid_figure(first, answers, recorded, asked.confidence),

@@ -73,6 +73,8 @@ class Reports:
     licence: str | None = None
     redacted: int | None = None
     leaks: int | None = None
+    agreement: float | None = None  # of the LLM with itself, the answer being the same or not
+    agreement_pairs: int = 0
 
 
 @dataclass(frozen=True)

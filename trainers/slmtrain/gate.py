@@ -92,7 +92,7 @@ def non_inferiority(facts: Facts, gate: Gate) -> Check:
     name, found, ours = "NonInferiority", facts.baseline, facts.compared
     if found is None or ours is None or found.groups < SMALLEST_BASELINE:
         told = (
-            f"the LLM answered {facts.baseline_groups} prompts more than once, in different conversations; from "
+            f"the LLM's answers to {facts.baseline_groups} prompts that came more than once can be compared; from "
             f"{SMALLEST_BASELINE} its agreement with itself is measured. Its recorded answers stand, and the floor "
             "decides"
         )

@@ -113,7 +113,16 @@ def read_reports(dataset: Path) -> Reports:
     redacted, leaks = report.get("redacted"), report.get("leaks")
     replaced = sum(n for n in redacted.values() if isinstance(n, int)) if isinstance(redacted, dict) else None
     found = leaks if isinstance(leaks, int) and not isinstance(leaks, bool) else None
-    return Reports(bool(text), " ".join(licence[1].split()) if licence else None, replaced, found)
+    agreement, pairs = report.get("llm_agreement"), report.get("llm_agreement_pairs")
+    told = isinstance(agreement, int | float) and isinstance(pairs, int) and 0 <= agreement <= 1 and pairs > 0
+    return Reports(
+        bool(text),
+        " ".join(licence[1].split()) if licence else None,
+        replaced,
+        found,
+        float(agreement) if told else None,
+        pairs if told else 0,
+    )
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from slmtrain import metrics, stats
-from slmtrain.facts import Baseline, Figure, Slice
+from slmtrain.facts import Baseline, Figure, Reports, Slice
 from slmtrain.heldout import Question
 from slmtrain.metrics import label
 from slmtrain.metrics.form import form_of
@@ -19,6 +19,7 @@ SECRETIVE = re.compile(r"[\w.+-]+@[\w.-]+|\d{4,}")
 LONGEST_SHARE = 0.25  # of the calls make the slice of long inputs
 MOST_KINDS = 500  # distinct labels; beyond it they are no slices
 PAIRS_OF_A_PROMPT = 10
+RIGHT_OR_WRONG = ("label", "tool_call", "code", "exact")
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,17 @@ def baseline(metric: str, questions: Iterable[Question], confidence: float) -> t
         return None, 0
     low, high = stats.interval(means, range(len(means)), confidence)
     return Baseline(metric, round(fmean(means), 6), (round(low, 6), round(high, 6)), len(means)), len(means)
+
+
+def reported_baseline(metric: str, reports: Reports, confidence: float) -> Baseline | None:
+    """The LLM's agreement with itself as curation counted it in the whole log, before it left out the copies.
+
+    It counts answers that were the same, so it is a yardstick for metrics that say right or wrong only.
+    """
+    if reports.agreement is None or metric not in RIGHT_OR_WRONG:
+        return None
+    low, high = stats.wilson(reports.agreement * reports.agreement_pairs, reports.agreement_pairs, confidence)
+    return Baseline(metric, reports.agreement, (round(low, 6), round(high, 6)), reports.agreement_pairs)
 
 
 def plain(text: str) -> str:

@@ -284,6 +284,7 @@ def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationRes
         data = b"".join(lines)
         atomic_write(out / name, data)
         digests.append(hashlib.sha256(data).hexdigest())
+    worth = done.cluster.suitability
     result = CurationResult(
         dataset_digest="sha256:" + hashlib.sha256("\n".join(digests[:2]).encode()).hexdigest(),
         train=len(done.train),
@@ -299,6 +300,8 @@ def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationRes
         escalations=done.escalations,
         overlap=done.overlap,
         heldout_harder=done.harder,
+        llm_agreement=worth.agreement if worth else None,
+        llm_agreement_pairs=worth.agreement_pairs if worth else 0,
         lineage_digest=f"sha256:{digests[2]}",
     )
     atomic_write(out / "card.md", dataset_card(done, log, settings, result, digests).encode())

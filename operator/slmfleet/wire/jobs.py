@@ -41,6 +41,10 @@ class CurationResult(Message):
     escalations: int = Field(0, description="Rows that a specialist could not answer, with the LLM's answer.")
     overlap: int = Field(0, description="Training rows later than the first held-out row.")
     heldout_harder: bool = Field(False, description="The held-out side is mostly escalations.")
+    llm_agreement: float | None = Field(
+        None, description="How often near-identical prompts had the same answer in the log; None: too few pairs."
+    )
+    llm_agreement_pairs: int = Field(0, description="Pairs that llm_agreement was measured on.")
     lineage_digest: str | None = Field(None, description="Of lineage.jsonl: which log records each row stands for.")
 
 

@@ -112,6 +112,8 @@ def test_a_prompt_that_training_saw_is_left_out(tmp_path):
         ({}, Reports()),
         ({"report.json": "broken", "card.md": "# Card\n"}, Reports(card=True)),
         ({"report.json": '{"redacted": {"name": 2, "phone": 1}, "leaks": 0}'}, Reports(redacted=3, leaks=0)),
+        ({"report.json": '{"llm_agreement": 1, "llm_agreement_pairs": 4}'}, Reports(agreement=1, agreement_pairs=4)),
+        ({"report.json": '{"llm_agreement": null, "llm_agreement_pairs": 3}'}, Reports()),
         ({"card.md": "# Card\n\n## Licence\nAsk the\nowner.\n\n## More\nx\n"}, Reports(True, "Ask the owner.")),
         ({"card.md": "## License\n\nMIT"}, Reports(True, "MIT")),
     ],
@@ -139,6 +141,24 @@ def test_the_llms_agreement_with_itself_is_between_conversations(tmp_path):
     found, prompts = judge.baseline("label", question(tmp_path, *rows), 0.95)
     assert prompts == 1
     assert found.estimate == pytest.approx(1 / 5)  # five pairs of different conversations, one of which agrees
+
+
+@pytest.mark.parametrize(("metric", "known"), [("label", True), ("tool_call", True), ("fields", False)])
+def test_the_llms_agreement_in_the_log_is_a_yardstick_for_what_is_right_or_wrong(metric, known):
+    found = judge.reported_baseline(metric, Reports(agreement=0.9, agreement_pairs=50), 0.95)
+    assert (found is not None) is known
+    if found:
+        assert (found.estimate, found.groups) == (0.9, 50)
+        assert found.interval == (pytest.approx(0.7864, abs=1e-4), pytest.approx(0.9565, abs=1e-4))
+    assert judge.reported_baseline(metric, Reports(), 0.95) is None
+
+
+def test_the_logs_count_stands_in_where_the_dataset_kept_no_copies(tmp_path):
+    answers = [Answered(q, "A") for q in question(tmp_path, *(row("A", f"q{n}", str(n)) for n in range(9)))]
+    run = Run((), 0.0, {"p50": 0.1, "p95": 0.1}, None, "here")
+    reports = Reports(agreement=0.9, agreement_pairs=50)
+    facts = evaluate.facts_of(["label"], answers, [a.question for a in answers], reports, Memory(), run, Gate())
+    assert (facts.baseline.estimate, facts.baseline_groups) == (0.9, 50)
 
 
 def test_slices_are_labels_lengths_and_languages(tmp_path):
