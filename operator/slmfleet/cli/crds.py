@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from slmfleet.api.crd import all_crds
+from slmfleet.cli.problem import fail
 
 _HEADER = "# Made by `make crds` from operator/slmfleet/api. Change it there.\n"
 _KEEP = {"helm.sh/resource-policy": "keep"}
@@ -21,9 +22,12 @@ def crds(
     ] = None,
 ) -> None:
     """Write the CustomResourceDefinitions of the four kinds."""
-    write(out, plain())
-    if chart is not None:
-        write(chart, templates())
+    try:
+        write(out, plain())
+        if chart is not None:
+            write(chart, templates())
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}; choose another folder")
 
 
 def plain() -> dict[str, str]:

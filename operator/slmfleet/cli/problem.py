@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NoReturn
 
 import typer
+
+
+def read(option: str, path: Path) -> str:
+    """The text of a file that an option names; what cannot be read ends the command."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        fail(f"{option}{path}: {error.strerror}")
+    except UnicodeDecodeError:
+        fail(f"{option}{path}: not UTF-8 text")
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

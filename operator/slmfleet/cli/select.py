@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from slmfleet.api.basemodel import BaseModelSpec
 from slmfleet.api.specialist import BaseLimits
-from slmfleet.cli.problem import fail
+from slmfleet.cli.problem import fail, read
 from slmfleet.plan.select import Need, rank, task_types
 
 
@@ -63,13 +63,14 @@ def _models(folder: Path) -> dict[str, BaseModelSpec]:
 
 def _documents(file: Path) -> list[Any]:
     try:
-        return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        return list(yaml.safe_load_all(read("", file)))
     except yaml.YAMLError as error:
         fail(f"{file}: not YAML: {' '.join(str(error).split())}")
 
 
 def _name(file: Path, document: dict[str, Any]) -> str:
-    name = (document.get("metadata") or {}).get("name")
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
     return name if isinstance(name, str) else fail(f"{file}: a BaseModel without metadata.name")
 
 
@@ -85,10 +86,7 @@ def _need(clusters: Path | None, name: str) -> Need:
     if clusters is None:
         return Need()
     file = clusters / "clusters.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))["clusters"]
-    except (OSError, ValueError, KeyError) as error:
-        fail(f"--clusters {file}: {error}")
+    found = _tasks(file)
     task = next((c for c in found if c["name"] == name), None)
     if task is None:
         fail(f"--cluster {name}: not in {file}; it has {', '.join(c['name'] for c in found) or 'none'}")
@@ -96,3 +94,14 @@ def _need(clusters: Path | None, name: str) -> Need:
     form, tools = task.get("output_format", {}).get("type", "text"), task.get("signature", {}).get("tools")
     tasks = task_types(form, bool(tools))
     return Need(context_tokens=int(longest * 9 / 8), tasks=tasks)
+
+
+def _tasks(file: Path) -> list[dict[str, Any]]:
+    try:
+        content = json.loads(read("--clusters ", file))
+    except ValueError:
+        fail(f"--clusters {file}: not JSON")
+    found = content.get("clusters") if isinstance(content, dict) else None
+    if not isinstance(found, list) or not all(isinstance(c, dict) and isinstance(c.get("name"), str) for c in found):
+        fail(f"--clusters {file}: no list of named clusters; name a folder that `slmfleet discover` wrote")
+    return found

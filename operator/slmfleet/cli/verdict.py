@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slmfleet.cli.problem import fail
+from slmfleet.cli.problem import fail, read
 from slmfleet.plan.verdict import Outcome, difference_verdict
 
 
@@ -41,11 +41,7 @@ def _result(outcome: Outcome, lines: int) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        fail(f"--pairs {path}: {error.strerror}")
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read("--pairs ", path).splitlines(), 1):
         if line.strip():
             yield _line(path, number, line)
 

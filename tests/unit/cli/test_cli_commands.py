@@ -211,6 +211,32 @@ def test_a_file_that_is_not_there_is_one_line_that_names_it(command: tuple[str, 
     assert command[-1] in refused(*command)
 
 
+UNREADABLE = {"no text": b"\xff\xfe\x00", "no JSON": b"{", "a list": b"[]", "no names": b'{"clusters": [{"name": 1}]}'}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_clusters_that_are_none_are_refused_by_their_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "clusters.json").write_bytes(content)
+    folder = models(tmp_path, small={})
+    told = refused("select", "--cluster", "c", "--models", folder, "--clusters", tmp_path)
+    assert f"--clusters {tmp_path / 'clusters.json'}: " in told
+
+
+def test_what_is_no_text_is_refused_by_its_file(tmp_path: Path) -> None:
+    for name in ("pairs.jsonl", "bad.yaml"):
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00")
+    assert "pairs.jsonl: not UTF-8" in refused("verdict", "--pairs", tmp_path / "pairs.jsonl")
+    assert "bad.yaml: not UTF-8" in refused("select", "--cluster", "c", "--models", tmp_path)
+    (tmp_path / "bad.yaml").unlink()
+    (tmp_path / "bad.yaml").mkdir()
+    assert "bad.yaml: Is a directory" in refused("select", "--cluster", "c", "--models", tmp_path)
+
+
+def test_crds_go_nowhere_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert f"{tmp_path / 'file' / 'x'}: Not a directory" in refused("crds", "--out", tmp_path / "file" / "x")
+
+
 # --- the operator's settings -------------------------------------------------------------------------------------
 
 SETTINGS: list[tuple[str, str]] = [
