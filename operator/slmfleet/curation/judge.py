@@ -17,11 +17,11 @@ from slmfleet.wire.routes import OutputFormat
 
 ENOUGH_CALLS = 200
 AGREEING = 0.6
-FEWEST_PAIRS = 5
+FEWEST_PAIRS = 30  # of fewer the share says little
 SAME = 0.6
 ChangeKind = Literal["Split", "Merged", "New", "Gone"]
 Verdict = Literal["Specialise", "Wait", "Keep"]
-_NUMBER = re.compile(r"\d+")
+_NUMBER, _WORD = re.compile(r"\d+"), re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,14 @@ class Agreement:
 
 
 def agreement(calls: Sequence[Call]) -> Agreement:
-    """Each call beside the one before it with the same frame and nearly the same words."""
+    """Each call beside the one before it with the same frame and the same words. All of them: a word as small as "not"
+    may ask for another answer."""
     last: dict[tuple[str, str], str] = {}
     pairs = same = 0
     for call in calls:
         if call.set_aside is not None:
             continue
-        words = " ".join(naming.words_of(_NUMBER.sub("0", call.frame.user)))
+        words = " ".join(_WORD.findall(_NUMBER.sub("0", call.frame.user.lower())))
         key = (call.fingerprint, words or call.frame.user)
         answer = _plain(call)
         if key in last:

@@ -58,20 +58,25 @@ class _Row:
     task: int
 
 
-def conversation_parts(calls: Sequence[Call], shares: Sequence[float]) -> NDArray[np.int64]:
-    """The part of each call: conversations in the order of their first call, cut at the cumulative `shares`."""
-    first: dict[str, Any] = {}
+def conversation_parts(calls: Sequence[Call], task: Sequence[int], shares: Sequence[float]) -> NDArray[np.int64]:
+    """The part of each call: the conversations of each task (that of their first call) in the order of their first
+    call, cut at the cumulative `shares`. By task, so that one which is new at the end of the log is in every part."""
+    first: dict[str, tuple[Any, int]] = {}
     size: dict[str, int] = {}
-    for call in calls:
-        when = first.get(call.conversation)
-        if when is None or call.record.time < when:
-            first[call.conversation] = call.record.time
+    for call, number in zip(calls, task, strict=True):
+        before = first.get(call.conversation)
+        if before is None or call.record.time < before[0]:
+            first[call.conversation] = call.record.time, number
         size[call.conversation] = size.get(call.conversation, 0) + 1
+    whole: dict[int, int] = {}
+    for name, (_, number) in first.items():
+        whole[number] = whole.get(number, 0) + size[name]
     part: dict[str, int] = {}
-    done = 0
-    for name in sorted(first, key=lambda c: (first[c], c)):
-        part[name] = min(int(np.searchsorted(shares, done / len(calls), side="right")), len(shares))
-        done += size[name]
+    done = dict.fromkeys(whole, 0)
+    for name in sorted(first, key=lambda c: (first[c][0], c)):
+        number = first[name][1]
+        part[name] = min(int(np.searchsorted(shares, done[number] / whole[number], side="right")), len(shares))
+        done[number] += size[name]
     return np.array([part[c.conversation] for c in calls], dtype=np.int64)
 
 
@@ -86,7 +91,7 @@ def train(
 ) -> Trained:
     """`task` numbers each call's label, -1 for a foreign call. `in_use` is measured beside the new one."""
     rows = [_Row(c.frame, features(c.frame), t) for c, t in zip(calls, task, strict=True)]
-    part = conversation_parts(calls, (0.65, 0.82))
+    part = conversation_parts(calls, task, (0.65, 0.82))
     learn = [r for r, p in zip(rows, part, strict=True) if p == 0]
     calibrate = [r for r, p in zip(rows, part, strict=True) if p == 1]
     judge = [r for r, p in zip(rows, part, strict=True) if p == 2]

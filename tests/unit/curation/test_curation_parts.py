@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmfleet.curation import formats, naming, router
+from slmfleet.curation.calls import call_of
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.report import score, upper_limit
 from slmfleet.curation.shapes import Shape, shape_of_text
 from slmfleet.curation.sources import read_log
 from slmfleet.store import segments
+from slmfleet.wire.records import UsageRecord
 from slmfleet.wire.routes import OutputFormat
 
 ASK = [{"role": "user", "content": "hi"}]
@@ -187,3 +189,16 @@ def test_a_task_with_several_wordings_asks_less_of_the_next_one() -> None:
     assert asked < 2 / 6  # what each shares with the next
     unlike = ((1, 2), (3, 4), (5, 6))
     assert router._likeness_asked(unlike, [[1, 2]]) == router.PROMPT_LIKENESS_LEAST
+
+
+def test_a_task_that_is_new_at_the_end_of_the_log_is_in_every_part() -> None:
+    calls = [call_of(UsageRecord.model_validate(record(n, ASK, "x"))) for n in range(300)]
+    task = [0] * 270 + [1] * 30
+    part = router.conversation_parts(calls, task, (0.65, 0.82)).tolist()
+    assert {p for p, t in zip(part, task, strict=True) if t == 1} == {0, 1, 2}
+    assert part[:270] == sorted(part[:270])
+    assert part[270:] == sorted(part[270:])
+    together: dict[str, set[int]] = {}
+    for call, number in zip(calls, part, strict=True):
+        together.setdefault(call.conversation, set()).add(number)
+    assert all(len(parts) == 1 for parts in together.values())
