@@ -151,6 +151,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         for a, b in pairs
         if a["cluster"] == b["cluster"]
     ]
+    said += sorted({row["note"] for row in rows if row.get("note")})
     return PREFACE + "\n".join([*lines, "", *(line + "\n" for line in said)]).rstrip() + "\n"
 
 

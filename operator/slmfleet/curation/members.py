@@ -1,6 +1,6 @@
 """The calls of a task between the stages: their text on disk, and in memory what comparing them needs.
 
-About half a kilobyte a member, whatever its text is: memory grows with the number of calls and not with what they say.
+Under a kilobyte a member, whatever its text is: memory grows with the number of calls and not with what they say.
 """
 
 from __future__ import annotations
