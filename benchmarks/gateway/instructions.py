@@ -35,7 +35,7 @@ from slmfleet.gateway.server import Gateway, Options  # noqa: E402
 from slmfleet.gateway.upstream import Client, UpstreamConnection  # noqa: E402
 from slmfleet.recognise import Classifier, frame_fingerprint  # noqa: E402
 
-SETTINGS = ("pass-through", "everything on, frames known", "everything on", "stream")
+SETTINGS = ("pass-through", "everything on, frames known", "everything on", "stream", "a specialist answers")
 SPECIALISTS = 100
 CHUNKS = 200
 _CHUNK = b'data: {"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"token "}}]}\n\n'
@@ -44,6 +44,11 @@ _WHOLE = [
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sat, 21 Nov 2026 11:08:33 GMT\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (len(_ANSWER), _ANSWER)
 ]
+_TRITON = b'{"text_output":"yes","finish_reason":"stop","num_input_tokens":9,"num_output_tokens":4}'
+_SERVED = [
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(_TRITON), _TRITON)
+]
+_ENDS = (b"0\r\n\r\n", _ANSWER, b'"total_tokens":13}}')
 _STREAM = [
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
     *[b"%x\r\n%b\r\n" % (len(_CHUNK), _CHUNK)] * CHUNKS,
@@ -87,8 +92,8 @@ async def work(setting: str, calls: int) -> None:
         options = Options(_table(setting, folder), "127.0.0.1:0", "127.0.0.1:0", store=folder)
         gateway = Gateway(options, load=Classifier.load, fingerprint=frame_fingerprint)
         client = LoopbackClient(asyncio.get_running_loop())
-        client.answer = _STREAM if setting == "stream" else _WHOLE
-        gateway.app.client = client
+        client.answer = {"stream": _STREAM, "a specialist answers": _SERVED}.get(setting, _WHOLE)
+        gateway.app.client = gateway.app.specialists._client = client
         await gateway.start()
         requests = _requests(setting)
         await _send(gateway, requests, 200)
@@ -110,7 +115,7 @@ async def _send(gateway: Gateway, requests: list[bytes], calls: int) -> None:
         connection.data_received(requests[number % len(requests)])
 
     def written(data: bytes) -> None:
-        if data.endswith((b"0\r\n\r\n", _ANSWER)):
+        if data.endswith(_ENDS):
             loop.call_soon(following)
 
     connection = Connection(gateway.public)
@@ -128,7 +133,20 @@ def _table(setting: str, folder: Path) -> Path:
         recipient = str(pyrage.x25519.Identity.generate().to_public())
         capture = {"enabled": True, "recipients": [recipient], "body_limit_bytes": 16_384}
         content = table(draw(SPECIALISTS), folder / "classifier", llm) | {"capture": capture}
+    if setting == "a specialist answers":
+        content |= _pool_of_two()
     return write_table(folder / "table.json", content)
+
+
+def _pool_of_two() -> dict[str, Any]:
+    """A specialist on two servers, which every call names."""
+    endpoints = [{"url": f"http://127.0.0.1:{port}", "adapters": ["one"]} for port in (2, 3)]
+    stable = {"name": "one", "adapter": "one", "pool": "p"}
+    output = {"type": "label", "labels": ["yes", "no"]}
+    return {
+        "pools": [{"name": "p", "chat_template": "{{ messages[0].content }}", "endpoints": endpoints}],
+        "specialists": [{"name": "big", "cluster": "big", "output": output, "stable": stable}],
+    }
 
 
 def _requests(setting: str) -> list[bytes]:

@@ -21,6 +21,7 @@ from slmfleet.gateway.attempts import Attempt
 WINDOW = 64
 FEWEST = 20
 BURST = 3.0
+ADAPTERS = 5_000
 Second = Callable[[], Coroutine[Any, Any, Attempt] | None]
 """What asks the second server, or None where that would not pay now."""
 
@@ -76,6 +77,8 @@ class Hedges:
         recent = self._recent.get(adapter)
         if recent is None:
             recent = self._recent[adapter] = Recent()
+            if len(self._recent) > ADAPTERS:
+                del self._recent[next(iter(self._recent))]
         recent.add(seconds)
 
 

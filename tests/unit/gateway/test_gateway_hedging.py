@@ -198,6 +198,28 @@ def test_a_server_that_hangs_is_still_found_out() -> None:
     assert set(results) == {"served", "timeout"}
 
 
+FAULTS: dict[str, Callable[[int, float, random.Random], float | None]] = {
+    "one hangs": lambda port, now, rng: 60.0 if port == 1 and now > 10 else rng.uniform(0.08, 0.12),
+    "one is slow": lambda port, now, rng: 1.5 if port == 1 and now > 10 else rng.uniform(0.08, 0.12),
+    "one fails": lambda port, now, rng: None if port == 1 and now > 10 else rng.uniform(0.08, 0.12),
+    "one fails now and then": lambda port, now, rng: None if rng.random() < 0.2 else rng.uniform(0.08, 0.12),
+    "both hang": lambda port, now, rng: 60.0 if now > 10 else rng.uniform(0.08, 0.12),
+    "both slow down and recover": lambda port, now, rng: rng.uniform(0.08, 0.12) * (10 if 10 < now < 20 else 1),
+    "any latency": lambda port, now, rng: rng.expovariate(5.0),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_fails_requests_are_at_most_a_tenth_more_than_calls(fault: str) -> None:
+    rng = random.Random(3)
+    with virtual() as loop:
+        pool = Pool(loop, lambda port: FAULTS[fault](port, loop.now, rng), timeout=2.0)
+        attempts = pool.run(pool.calls(800, 0.05))
+    assert pool.in_flight == 0
+    assert len(pool.client.asked) <= 1.1 * len(attempts)
+    assert {attempt.result for attempt in attempts} <= {"served", "error", "timeout", "spilled"}
+
+
 class Spent(RetryBudget):
     """One that allows nothing more."""
 
