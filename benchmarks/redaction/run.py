@@ -37,8 +37,8 @@ from slmfleet.curation.redact import BATCH, Redactor  # noqa: E402
 
 PATTERN_TYPES = ("CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "PHONE_NUMBER", "US_SSN")
 LOOKED = (
-    "- This half was looked at once: a telephone number after a comma, and one whose extension was counted as digits of "
-    "its own, were not found. Mending that (from 0.898; pattern types from 0.911) is all that was done with it."
+    "- This half was looked at once: a telephone number after a comma, and one whose extension was counted as digits "
+    "of its own, were not found. Mending that (from 0.898; pattern types from 0.911) is all that was done with it."
 )
 PEERS = (("Presidio, patterns", "patterns"), ("Presidio + spaCy NER", "ner"))
 Spans = list[list[tuple[int, int, str]]]
