@@ -25,7 +25,7 @@ lint unit clients kube node serving e2e: ## one part of `make test`
 bench-gateway: ## our gateway beside others: CPU a call, calls a second, latency (QUICK=1 for a first look)
 	@bash tests/run.sh bench
 
-bench-redaction: ## redaction beside Presidio: what is found, what is found in vain, how fast
+bench-redaction: ## redaction beside Presidio: what is found, what is found in vain, how fast (QUICK=1: nothing trained)
 	@bash tests/run.sh $@
 
 bench-scale: ## memory and time of curation as the log grows (RECORDS="50000 1000000", WORKERS=2 for Ray)

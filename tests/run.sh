@@ -81,7 +81,7 @@ run_part() {
         bench-simulate) part "planner beside others, simulated" "$dev/bin/python" benchmarks/simulate/run.py --out benchmarks/simulate/results.md ;;
         bench) part "gateway beside others" "$dev/bin/python" benchmarks/gateway/run.py ${QUICK:+--quick} ;;
         bench-redaction)
-            part "redaction beside Presidio" "$dev/bin/python" benchmarks/redaction/run.py --out benchmarks/redaction/results.md \
+            part "redaction beside Presidio" "$dev/bin/python" benchmarks/redaction/run.py ${QUICK:+--quick} --out benchmarks/redaction/results.md \
                 --peer "$(environment redaction)/bin/python" ;;
         bench-scale) part "environments" heavy && part "curation as the log grows" bench_scale ;;
         bench-training) part "trainer beside trl" bench_training ;;

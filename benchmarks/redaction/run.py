@@ -36,6 +36,11 @@ from slmfleet.curation.models import default_detector  # noqa: E402
 from slmfleet.curation.redact import BATCH, Redactor  # noqa: E402
 
 PATTERN_TYPES = ("CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "PHONE_NUMBER", "US_SSN")
+LOOKED = (
+    "- This half was looked at once: a telephone number after a comma, and one whose extension was counted as digits "
+    "of its own, were not found. Mending that (from 0.898; pattern types from 0.911) is all that was done with it."
+)
+PEERS = (("Presidio, patterns", "patterns"), ("Presidio + spaCy NER", "ner"))
 Spans = list[list[tuple[int, int, str]]]
 
 
@@ -151,6 +156,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, help="Python of the environment `redaction`; without it ours alone")
     parser.add_argument("--peer-model", type=Path, help="folder that keeps the peer's model for the next run")
     parser.add_argument("--peer-seconds", type=float, default=100.0, help="CPU seconds the peer's model is trained for")
+    parser.add_argument("--quick", action="store_true", help="the peer with its patterns only; trains nothing")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if not (given.data / "pii").is_dir():
@@ -163,7 +169,7 @@ def main() -> None:
     if given.peer:
         with tempfile.TemporaryDirectory() as folder:
             kept = given.peer_model or Path(folder)
-            for name, mode in (("Presidio, patterns", "patterns"), ("Presidio + spaCy NER", "ner")):
+            for name, mode in PEERS[: 1 if given.quick else 2]:
                 runs.append(peer(name, mode, given.peer, kept, given.peer_seconds, texts))
     page = report(given.half, rows, runs, whole_command(rows), plain(given.data))
     if given.out:
@@ -188,6 +194,7 @@ def report(
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}, "
         f"numpy {np.__version__}, one core of a busy machine, CPU time. `make bench-redaction`.",
         *[f"- {r.name}: {r.note}" for r in runs if r.note],
+        *([LOOKED] if half == "report" else []),
         "",
         "| | full-span recall (95 %) | pattern types | texts with nothing left | texts a second |",
         "|---|---|---|---|---|",

@@ -60,6 +60,7 @@ def _ip(text: str) -> bool:
 
 
 def _phone(text: str) -> bool:
+    text = re.split(r"x|ext", text, maxsplit=1)[0]
     digits = re.sub(r"\D", "", text)
     if not 7 <= len(digits) <= 15 or re.match(r"\d{4}[-./]\d\d?[-./]\d\d?(?!\d)|\d\d?[-./]\d\d?[-./]\d{4}\b", text):
         return False
@@ -196,18 +197,18 @@ _CALL = (
 _PHONES = (
     _p(
         "phone",
-        r"(?<![\w.,/-])(?<!\d )(?:\+|00)\d{1,3}[ \t.()/-]*(?:\d[ \t.()/-]*){6,12}\d" + _EXTENSION,
+        r"(?<![\w./-])(?<!\d,)(?<!\d )(?:\+|00)\d{1,3}[ \t.()/-]*(?:\d[ \t.()/-]*){6,12}\d" + _EXTENSION,
         _phone,
         digits=7,
     ),
-    _p("phone", r"(?<![\w.,/-])(?:\(\d{3}\)[ \t]?|\d{3}[ .-])\d{3}[ .-]\d{4}" + _EXTENSION, digits=7),
+    _p("phone", r"(?<![\w./-])(?<!\d,)(?:\(\d{3}\)[ \t]?|\d{3}[ .-])\d{3}[ .-]\d{4}" + _EXTENSION, digits=7),
     _p(
         "phone",
-        r"(?<![\w.,/-])(?:\(\d{1,5}\)|\d{2,5})[ \t./-]{1,2}\d{2,5}(?:[ \t./-]\d{2,5}){1,4}" + _EXTENSION,
+        r"(?<![\w./-])(?<!\d,)(?:\(\d{1,5}\)|\d{2,5})[ \t./-]{1,2}\d{2,5}(?:[ \t./-]\d{2,5}){1,4}" + _EXTENSION,
         _phone,
         digits=7,
     ),
-    _p("phone", r"(?<![\w.,/-])\(\d{2,5}\)[ \t]?\d{3,4}[ -]?\d{3,4}(?![\w/]|-\d)", digits=7),
+    _p("phone", r"(?<![\w./-])(?<!\d,)\(\d{2,5}\)[ \t]?\d{3,4}[ -]?\d{3,4}(?![\w/]|-\d)", digits=7),
     _p(
         "phone",
         rf"(?i)\b(?:{_CALL})\b[^\d\n]{{0,20}}"
@@ -216,7 +217,7 @@ _PHONES = (
     ),
     _p(
         "phone",
-        r"(?i)(?<![\w.,/-])(?P<v>\d{7,12}|\d{2,5}[ -]\d{4,8})[ -](?:office|mobile|fax|cell|phone)\b",
+        r"(?i)(?<![\w./-])(?<!\d,)(?P<v>\d{7,12}|\d{2,5}[ -]\d{4,8})[ -](?:office|mobile|fax|cell|phone)\b",
         digits=7,
     ),
 )

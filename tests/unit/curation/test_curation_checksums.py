@@ -79,5 +79,22 @@ def test_another_digit_is_no_number_of_that_kind(kind: str, value: str) -> None:
     assert kind not in [s.kind for s in find(f"it says {wrong}, and then")]
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("name,phone\nBerg,(227)664-8546x506", "(227)664-8546x506"),
+        ("Tel. +1-743-438-6774x62406.", "+1-743-438-6774x62406"),
+        ("call 001-448-414-3381x0601", "001-448-414-3381x0601"),
+        ("on 448-414-3381 ext. 12", "448-414-3381 ext. 12"),
+        ("fax 0471 234567", "0471 234567"),
+        ("ring 06 12 34 56 78 today", "06 12 34 56 78"),
+        ("+44 20 7946 0958 is mine", "+44 20 7946 0958"),
+        ("+91 98765 43210", "+91 98765 43210"),
+    ],
+)
+def test_a_telephone_number_is_found_with_its_extension(text: str, value: str) -> None:
+    assert [s.value for s in find(text) if s.kind == "phone"] == [value]
+
+
 def test_every_national_number_has_an_example() -> None:
     assert {kind for kind, _, _ in NATIONAL} == {k for k, _ in VALID} - {"card", "iban"}
