@@ -25,6 +25,9 @@ lint unit clients kube node serving e2e: ## one part of `make test`
 bench-gateway: ## our gateway beside others: CPU a call, calls a second, latency (QUICK=1 for a first look)
 	@bash tests/run.sh bench
 
+bench-discovery: ## our clustering by meaning beside BERTopic's chain and UMAP + HDBSCAN (QUICK=1: does it run?)
+	@bash tests/run.sh bench-discovery
+
 bench-redaction: ## redaction beside Presidio: what is found, what is found in vain, how fast (QUICK=1: nothing trained)
 	@bash tests/run.sh $@
 

@@ -1,9 +1,10 @@
 """The two heavy Python environments as folders of the host, to be mounted read-only into slim containers.
 
-    python3 images/environments.py train|serve|dev|clients|bench|bench-training|redaction|all
+    python3 images/environments.py train|serve|dev|clients|bench|bench-discovery|bench-training|redaction|all
 
 (dev: the tests' own, light one; clients: other people's clients of OpenAI's API in Python and Node, for tests/clients;
-bench: the gateways that `make bench-gateway` compares ours with; bench-training: trl, for `make bench-training`;
+bench: the gateways that `make bench-gateway` compares ours with; bench-discovery, bench-training: the
+peers of those targets;
 redaction: what `make bench-redaction` does.)
 
 Torch and its libraries are several gigabytes: packing them into an image, exporting and importing it takes minutes and

@@ -43,6 +43,13 @@ clients() { # clients MARKS: other people's programs, in their own environment, 
     environment="$(environment clients)" && "$environment/bin/python" -m pytest tests/clients -m "$1" -q
 }
 
+bench_discovery() {
+    local peer
+    peer="$(environment bench-discovery)" &&
+        "$dev/bin/python" benchmarks/discovery/meaning.py --peer-python "$peer/bin/python" \
+            --out benchmarks/discovery/meaning.md ${QUICK:+--quick}
+}
+
 bench_training() {
     local train peer
     train="$(environment train)" && peer="$(environment bench-training)" &&
@@ -80,6 +87,7 @@ run_part() {
         demo-again) part "demo again" "$dev/bin/python" -m demo.again ;;
         bench-simulate) part "planner beside others, simulated" "$dev/bin/python" benchmarks/simulate/run.py --out benchmarks/simulate/results.md ;;
         bench) part "gateway beside others" "$dev/bin/python" benchmarks/gateway/run.py ${QUICK:+--quick} ;;
+        bench-discovery) part "discovery by meaning beside others" bench_discovery ;;
         bench-redaction)
             part "redaction beside Presidio" "$dev/bin/python" benchmarks/redaction/run.py ${QUICK:+--quick} --out benchmarks/redaction/results.md \
                 --peer "$(environment redaction)/bin/python" ;;

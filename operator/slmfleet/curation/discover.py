@@ -31,6 +31,7 @@ NARROW_SIZE, NARROW_SHARE = 50, 0.01
 FREE_SIZE, FREE_SHARE = 5, 0.0005
 PART_CALLS = 400
 PART_SIZE = 5
+SAME_FREE = 0.5
 
 Say = Callable[[str], None]
 
@@ -154,7 +155,8 @@ def _free(
         kind = Counter(s.kind for s in shapes).most_common(1)[0][0]
         clusters.append(Cluster(Group(members, None, kind, False, reason), mine, _likeness(mine, None, common=3)))
     taken = {p.name for p in previous} | {t.name for t in tasks}
-    old = naming.matched([c.like for c in clusters], [p for p in previous if p.name not in {t.name for t in tasks}])
+    free_before = [p for p in previous if p.name not in {t.name for t in tasks}]
+    old = naming.matched([c.like for c in clusters], free_before, SAME_FREE)
     for number, (cluster, terms) in enumerate(
         zip(clusters, naming.own_terms([c.members for c in clusters]), strict=True)
     ):

@@ -25,6 +25,7 @@ RESOLUTIONS = tuple(0.1 * 1.3**step for step in range(22))
 NEARLY_BEST = 0.94
 STRUCTURE = 0.12
 VOTES = 7
+FAR, LEAST_SPREAD = 8.0, 0.03
 BACKGROUND_PAIRS = 20_000
 BACKGROUND_SHARE = 0.75
 
@@ -99,8 +100,17 @@ def _chosen(rows: Matrix) -> tuple[float, Labels]:
 
 
 def _without_strays(rows: Matrix, labels: Labels, floor: float) -> Labels:
-    _, near = nearest(rows, rows, min(3, len(rows) - 1), skip_self=True)
+    """Without what no two others are near to, and what lies far outside of its community (by the median and the median
+    deviation of the cosines with its centre)."""
+    _, near = nearest(rows, rows, min(2, len(rows) - 1), skip_self=True)
     kept: Labels = np.where(near[:, -1] >= floor, labels, -1)
+    for community in range(int(labels.max()) + 1):
+        members = np.flatnonzero(labels == community)
+        centre = rows[members].mean(axis=0)
+        toward = rows[members] @ (centre / max(float(np.linalg.norm(centre)), 1e-12))
+        middle = np.median(toward)
+        spread = max(float(np.median(np.abs(toward - middle))), LEAST_SPREAD)
+        kept[members[toward < middle - FAR * spread]] = -1
     return kept
 
 

@@ -125,14 +125,14 @@ def likeness(a: Likeness, b: Likeness) -> float:
     return 0.7 * words + 0.3 * frames
 
 
-def matched(found: Sequence[Likeness], previous: Sequence[Likeness]) -> dict[int, str]:
+def matched(found: Sequence[Likeness], previous: Sequence[Likeness], least: float = SAME_TASK) -> dict[int, str]:
     """Index of a found task to the name it had: best pairs first, each name once."""
     pairs = sorted(
         ((likeness(f, p), i, p.name) for i, f in enumerate(found) for p in previous), key=lambda x: (-x[0], x[1], x[2])
     )
     names: dict[int, str] = {}
     for like, i, name in pairs:
-        if like >= SAME_TASK and i not in names and name not in names.values():
+        if like >= least and i not in names and name not in names.values():
             names[i] = name
     return names
 
