@@ -3,9 +3,8 @@
     python3 images/environments.py train|serve|dev|clients|bench|bench-discovery|bench-training|redaction|all
 
 (dev: the tests' own, light one; clients: other people's clients of OpenAI's API in Python and Node, for tests/clients;
-bench: the gateways that `make bench-gateway` compares ours with; bench-discovery, bench-training: the
-peers of those targets;
-redaction: what `make bench-redaction` does.)
+bench: the gateways that `make bench-gateway` compares ours with; bench-discovery: other clustering;
+bench-training: trl, for `make bench-training`; redaction: what `make bench-redaction` does.)
 
 Torch and its libraries are several gigabytes: packing them into an image, exporting and importing it takes minutes and
 four times the disk. So they are made once, with Debian 12's own interpreter, which the slim images have as well, and
