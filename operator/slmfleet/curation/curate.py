@@ -26,7 +26,7 @@ from slmfleet.curation.examine import STAGES, Task
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.members import REPEATED, Members
 from slmfleet.curation.models import default_detector
-from slmfleet.curation.redact import BATCH, Redactor, strings_in
+from slmfleet.curation.redact import BATCH, Redactor, mapped, strings_in
 from slmfleet.curation.rows import Row, answer_of, messages_of, row_of
 from slmfleet.curation.sources import Log, Read, Reader
 from slmfleet.curation.workers import Workers, examined
@@ -227,7 +227,9 @@ def _redact(members: Members, decision: Decision, done: Dataset) -> None:
         how = members.repaired.get(place)
         change: Callable[[str], str] = lambda text, c=call.conversation: redactor.redact(c, text)  # type: ignore[misc] # noqa: E731
         row = row_of(call, _mended(call, done.cluster) if how else None, change)
-        redactor.check(call.id, strings_in([row["messages"], row.get("tools")]))
+        if any(redactor.leaks(text) for text in strings_in([row["messages"], row.get("tools")])):
+            row = _again(row, change)  # values that overlap: what one pass left standing is gone after the second
+            redactor.check(call.id, strings_in([row["messages"], row.get("tools")]))
         (done.train if side == TRAIN else done.heldout).lines.append(_line(row))
         done.lineage.append(_line(_lineage(members, place, side, decision.copies.get(place, []))))
         done.conversations.add(row["conversation"])
@@ -242,6 +244,11 @@ def _mended(call: Any, cluster: FoundCluster) -> str | None:
     from slmfleet.curation.examine import mend
 
     return mend(call, cluster.output_format)[0]
+
+
+def _again(row: Row, change: Callable[[str], str]) -> Row:
+    messages = [{k: v if k in ("role", "type") else mapped(v, change) for k, v in m.items()} for m in row["messages"]]
+    return row | {"messages": messages} | ({"tools": mapped(row["tools"], change)} if "tools" in row else {})
 
 
 def _lineage(members: Members, place: int, side: str, copies: Sequence[int]) -> Row:

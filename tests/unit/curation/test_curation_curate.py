@@ -177,6 +177,22 @@ def test_a_leak_is_reported_and_refused(tmp_path: Path, monkeypatch: pytest.Monk
     assert "anna" not in str(raised.value)
 
 
+def test_what_one_pass_of_redaction_left_is_gone_after_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = lines()
+    rows[3]["request"]["messages"][0]["content"] = "write to anna@corp.com"
+    redact, seen = stage.Redactor.redact, set[str]()
+
+    def late(self: stage.Redactor, conversation: str, text: str) -> str:
+        known = text in seen
+        seen.add(text)
+        return redact(self, conversation, text) if known else text
+
+    monkeypatch.setattr(stage.Redactor, "redact", late)
+    done = made(rows)
+    assert done.redactor.report.leaks == 0
+    assert "anna" not in next(r for r in done.train if r["id"] == rows[3]["id"])["messages"][0]["content"]
+
+
 def test_a_failure_in_a_pod_is_one_small_object(tmp_path: Path) -> None:
     path = tmp_path / "log"
     failure = CurationError("TooFewExamples", "x" * 9000, details={"a": "b" * 9000}).failure
