@@ -120,11 +120,12 @@ def _row(found: list[SystemFigures]) -> str:
 def _head(seeds: int) -> str:
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
                             check=False).stdout.strip()
+    runs = "One seed" if seeds == 1 else f"Means of {seeds} seeds"
     return f"""# A fleet on production arrivals
 
 Simulated ([what is not covered](../../docs/simulate.md#what-it-does-not-cover)): the engine's speed is that of
 [examples/simulate/fleet.yaml](../../examples/simulate/fleet.yaml), a round guess and no measurement. So compare rows,
-and take no row for a promise. Means of {seeds} seeds; `make bench-simulate` on {time.strftime("%Y-%m-%d")}, commit
+and take no row for a promise. {runs}; `make bench-simulate` on {time.strftime("%Y-%m-%d")}, commit
 {commit}, Python {platform.python_version()}, {os.cpu_count()} shared cores. Traces: Azure's LLM inference traces of
 2023 (CC BY 4.0), 19,366 calls of conversations and 8,819 of code in just under an hour each. What was turned away
 went to the LLM, and is in latency and cost as such."""
