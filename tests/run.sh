@@ -75,7 +75,7 @@ run_part() {
         lint) part lint lint ;;
         unit) part "unit tests" pytest -n 2 tests/unit tests/docs tests/devcluster -m "not kube and not node and not serving and not e2e and not long" -q ;;
         clients) part "others' clients of the gateway" clients "clients and not long" ;;
-        kube) part "API server tests" pytest -n 2 tests/kube -m "kube and not long" -q ;;
+        kube) part "API server tests" pytest -n 2 --dist loadfile tests/kube -m "kube and not long" -q ;;
         node) part "development cluster" pytest tests/devcluster -m "node and not long" -q ;;
         images) part "images" self_contained ;;
         serving) part "environments" heavy && part "Triton and Ray" pytest tests/serving -m "serving and not long" -q ;;
