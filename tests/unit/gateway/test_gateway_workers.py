@@ -241,7 +241,8 @@ async def test_a_worker_that_hangs_is_ended_and_replaced_and_says_where_it_stood
     assert set(await asyncio.gather(*(hanging.post(chat(str(n))) for n in range(20)))) == {200}
     assert (await hanging.admin("/readyz")).json["workers"] == 2
     hanging.process.terminate()
-    _, said = await hanging.process.communicate()
+    async with asyncio.timeout(60):
+        _, said = await hanging.process.communicate()
     assert b"in fingerprint" in said, "the stack that it stood in"
 
 
