@@ -29,7 +29,7 @@ from demo.traffic import read_lines
 
 NEW_EXAMPLES = 400  # of the voice task's calls in week 2, about 800 are held back for the LLM to answer
 INTERVAL_SECONDS = 240
-STEPS = 400
+STEPS = 500
 LAST = "last"
 
 Item = dict[str, Any]

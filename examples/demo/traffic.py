@@ -299,14 +299,14 @@ def interleave(conversations: list[Conversation], draw: random.Random) -> list[t
     return [(number, turn) for _, number, _, turn in sorted(placed, key=lambda p: p[:3])]
 
 
-def early_conversations(order: list[tuple[int, Turn]], share: float) -> set[int]:
-    """Those that end in the first part of the phase: the base learns from no other.
+def early_conversations(order: list[tuple[int, Turn]], shares: list[float]) -> set[int]:
+    """Those that end in the first part of the phase, as large as their share says: the base learns from no other.
 
     The gate judges on the latest conversations of this very phase (a fifth, as Specialists ask by default). A base that
     had seen them would make the gate say too much.
     """
     last = {which: position for position, (which, _) in enumerate(order)}
-    return {which for which, position in last.items() if position < share * len(order)}
+    return {which for which, position in last.items() if position < shares[which] * len(order)}
 
 
 def arrivals() -> Iterator[float]:
@@ -335,10 +335,10 @@ def assembled(
     parts: Iterable[tuple[str, int, list[Conversation]]],
     seed: int,
     task_share: float = 1.0,
-    time_shares: Mapping[tuple[str, int], float] | None = None,
+    time_shares: Mapping[tuple[str, int, str], float] | None = None,
 ) -> Traffic:
     """Phases with their rounds and conversations, as calls with their times, answers and truth. `time_shares`: of the
-    calls of a phase and round, the earliest that the base may learn from; PRETRAIN_TIME_SHARE of `train` elsewhere."""
+    calls of a phase, round and task, the earliest that the base may learn from; PRETRAIN_TIME_SHARE where not said."""
     calls: list[Call] = []
     answers: dict[tuple[str, str], dict[str, str]] = {}
     truth: list[dict[str, Any]] = []
@@ -346,8 +346,8 @@ def assembled(
     clock = arrivals()
     for phase, number, conversations in parts:
         order = interleave(conversations, draw_for(seed, "order", phase, number))
-        share = (time_shares or {}).get((phase, number), PRETRAIN_TIME_SHARE)
-        early = early_conversations(order, share) if phase == "train" else set()
+        shares = [(time_shares or {}).get((phase, number, c.task), PRETRAIN_TIME_SHARE) for c in conversations]
+        early = early_conversations(order, shares) if phase == "train" else set()
         for which, turn in order:
             task = conversations[which].task
             call = Call(

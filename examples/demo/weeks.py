@@ -27,7 +27,7 @@ ADDED = {WEEK2: 1000, ROLLOUT2: 250, LAST: 300}  # of the two
 BANKING = {WEEK2: 4000, ROLLOUT2: 500, LAST: 500}
 # The gate of a retrained Specialist judges on the latest tenth of what the LLM answered in both weeks: of the voice
 # task that is about the second half of week 2.
-BASE_LEARNS = {WEEK1: 0.75, WEEK2: 0.4}
+BASE_LEARNS = {(*WEEK2, "snips"): 0.4}
 OTHER = {WEEK1: 600, ROLLOUT1: 60, WEEK2: 200, ROLLOUT2: 60, LAST: 100}
 
 Part = tuple[str, int]
