@@ -30,6 +30,7 @@ from demo.traffic import read_lines
 NEW_EXAMPLES = 400  # of the voice task's calls in week 2, about 800 are held back for the LLM to answer
 INTERVAL_SECONDS = 240
 STEPS = 500
+ROLLOUT_RATE = 15.0  # calls a second; trainings, two rollouts and replays of what is held back share the machine
 LAST = "last"
 
 Item = dict[str, Any]
@@ -227,7 +228,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         again(Options(name=given.name, namespace="slmfleet-again", seed=given.seed, keep=given.keep,
-                      work=given.work.absolute()))  # fmt: skip
+                      work=given.work.absolute(), rollout_rate=ROLLOUT_RATE))  # fmt: skip
     except Failed as failure:
         sys.exit(f"demo-again: {failure}")
     except KeyboardInterrupt:
