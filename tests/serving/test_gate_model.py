@@ -30,7 +30,7 @@ planted = Planted("door", ({"role": "user", "content": "what is the door code"},
 before = exposures(model, tokenizer, [planted], 40)[0]
 ids = torch.tensor([tokenizer(context + secret + tokenizer.eos_token, add_special_tokens=False)["input_ids"]])
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-for _ in range(40):
+for _ in range(150):
     model(input_ids=ids, labels=ids).loss.backward()
     optimizer.step()
     optimizer.zero_grad()
