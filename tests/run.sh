@@ -82,6 +82,7 @@ run_part() {
         e2e) part "environments" heavy && part "end to end" pytest tests/e2e -m "e2e and not long" -q -s -x ;;
         long) part "long unit tests" pytest tests/unit -m long -q
               part "others' clients of the gateway" clients clients
+              part "environments" heavy && part "every recipe of training" pytest tests/serving -m "serving and long" -q
               part "environments" heavy && part "long tests" pytest tests/e2e -m e2e -q -s ;;
         demo) part "demo" "$dev/bin/python" -m demo.run ;;
         demo-again) part "demo again" "$dev/bin/python" -m demo.again ;;
