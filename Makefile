@@ -16,7 +16,7 @@ demo-again: ## traffic changes, and the fleet is trained again without a hand
 test: ## lint, unit, clients, API server, node, serving and end-to-end tests
 	@bash tests/run.sh lint unit clients kube node images serving e2e
 
-test-long: ## what takes longer: ten kills of the operator, Git with two clusters, everything that fails well
+test-long: ## what takes longer: every training recipe, ten kills of the operator, Git with two clusters, failing well
 	@bash tests/run.sh long
 
 lint unit clients kube node serving e2e: ## one part of `make test`

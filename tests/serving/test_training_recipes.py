@@ -26,8 +26,8 @@ for name, run in runs.items():
                          folder / f"{name}.checkpoints", folder / f"{name}.progress.json", 5, teacher)
     asked = evaluate.parse_arguments(["--dataset", str(dataset), "--model", str(out), "--base", str(folder / "base"),
                                       "--out", str(folder / f"{name}.json"), "--limit", "16"])
-    judged = evaluate.evaluate(asked.dataset, asked.model, asked.base, asked.metric, evaluate.gate_of(asked), asked.limit,
-                               to=sys.stderr)
+    judged = evaluate.evaluate(asked.dataset, asked.model, asked.base, asked.metric, evaluate.gate_of(asked),
+                               asked.limit, to=sys.stderr)
     answers[name] = {"result": result, "judged": judged, "files": sorted(p.name for p in out.iterdir()),
                      "modes": [oct(p.stat().st_mode & 0o777) for p in out.iterdir()],
                      "card": (out / "README.md").read_text(), "curve": (out / "curve.svg").read_text()}
