@@ -13,7 +13,7 @@ from demo import run as demo
 from demo.cluster import ROOT, Failed, until
 from demo.manifests import fill
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000)]
 
 
 def test_every_call_reaches_the_llm_and_the_log_cannot_be_read_without_the_key(line: demo.Run) -> None:
@@ -47,7 +47,7 @@ def test_bases_are_refused_for_licence_and_memory_with_the_reason_in_status(line
         by_name = {each["name"]: each for each in found}
         return by_name if by_name and not by_name["too-big"]["suitable"] else {}
 
-    candidates = until("candidates with reasons", 30, ranked, every=1)
+    candidates = until("candidates with reasons", 120, ranked, every=1)
     assert candidates["tiny"]["suitable"]
     assert not candidates["tiny-nc"]["suitable"]
     assert "licence CC-BY-NC-4.0" in str(candidates["tiny-nc"]["reason"])
@@ -61,11 +61,11 @@ def test_a_bad_manifest_is_refused_by_the_name_of_its_field(line: demo.Run) -> N
 
 
 def test_a_killed_training_worker_is_replaced_and_resumes_from_its_checkpoint(line: demo.Run) -> None:
-    pod = until("a training pod with some steps done", 300, lambda: _training_pod(line), every=0.5)
+    pod = until("a training pod with some steps done", 900, lambda: _training_pod(line), every=0.5)
     killed = look.exec_in(line, pod, "bash", "-c", "kill -9 $(pgrep -f 'RayTrainWorker' | head -n 1)")
     assert killed.returncode == 0, killed.stderr
     name = (line.cluster.get("pod", pod) or {})["metadata"]["labels"]["app.kubernetes.io/instance"]
-    until("the training's end", 600,
+    until("the training's end", 1200,
           lambda: look.condition(line, "specialist", name, "Trained").get("status") == "True")
     training = look.status(line, "specialist", name)["training"]
     result = next((line.store / "artifacts").glob(f"{name}-{training['key']}/result.json"))
@@ -98,9 +98,9 @@ def test_both_pass_their_gate_and_move_by_steps_to_all_traffic_without_an_error(
         watch.see(line)
         return all(map(demo.has_ended, items.values()))
 
-    demo.follow(line, 900, lambda items: any(map(demo.wants_traffic, items.values())), "a gate")
+    demo.follow(line, 1500, lambda items: any(map(demo.wants_traffic, items.values())), "a gate")
     with demo.rollout_traffic(line):
-        demo.follow(line, 900, done, "both rollouts")
+        demo.follow(line, 1500, done, "both rollouts")
     for name in demo.SPECIALISTS:
         found = look.status(line, "specialist", name)
         assert demo.stage_of({"status": found}) == "Promoted", found
@@ -194,22 +194,22 @@ def test_a_bad_revision_is_rolled_back_and_no_client_sees_an_error(line: demo.Ru
 
 def test_the_pool_goes_from_zero_to_two_and_back_with_the_calls(line: demo.Run) -> None:
     pool = lambda: look.status(line, "basemodel", "tiny")  # noqa: E731
-    until("the pool at zero", 180, lambda: pool().get("replicas") == 0 and not look.pool_pods(line))
+    until("the pool at zero", 420, lambda: pool().get("replicas") == 0 and not look.pool_pods(line))
     demo.send(line, "cold", "--phase", "later", "--round", "3", "--tasks", "snips", "--limit", "3")
     cold = look.results(line, "cold")
     assert look.errors(cold) == []
     assert {row["tier"] for row in cold} == {"llm"}, "a call that meets a cold pool goes to the next tier at once"
-    until("one server", 120, lambda: pool().get("readyReplicas") == 1, every=1)
+    until("one server", 300, lambda: pool().get("readyReplicas") == 1, every=1)
     with demo.background(demo.agent_command(line, "load", "--phase", "later", "--round", "3", "--tasks", "snips",
                                             "banking", "--repeat", "200", "--max-rate", "400"),
                          env=demo.agent_env(), stdout=subprocess.DEVNULL):
-        until("two servers with both adapters", 240, lambda: [
+        until("two servers with both adapters", 420, lambda: [
             len(e["adapters"]) for e in pool().get("endpoints", []) if e["ready"]] == [2, 2], every=1)
     with demo.background(demo.agent_command(line, "light", "--phase", "later", "--round", "3", "--tasks", "snips",
                                             "--repeat", "200", "--max-rate", "2"),
                          env=demo.agent_env(), stdout=subprocess.DEVNULL):
-        until("one server again", 180, lambda: pool().get("replicas") == 1 and len(look.pool_pods(line)) == 1)
-    until("no server", 180, lambda: pool().get("replicas") == 0 and not look.pool_pods(line))
+        until("one server again", 420, lambda: pool().get("replicas") == 1 and len(look.pool_pods(line)) == 1)
+    until("no server", 420, lambda: pool().get("replicas") == 0 and not look.pool_pods(line))
     for stage in ("load", "light"):
         assert look.errors(look.results(line, stage)) == []
     moves = [(e["previous"], e["replicas"]) for e in reversed(pool()["scalingHistory"])][-4:]
