@@ -7,10 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from jsonschema import validators
-from jsonschema.exceptions import SchemaError
-from referencing import Registry
 
+from slmfleet.gateway.schemas import validator_of
 from slmfleet.wire.routes import OutputFormat
 from slmfleet.wire.toolcalls import calls_of
 
@@ -43,15 +41,7 @@ def canonical(output: OutputFormat, text: str) -> Any:
 
 
 def _json_check(schema: dict[str, Any] | None) -> Check:
-    # A registry of its own: without one, jsonschema fetches remote references over the network.
-    validator: Any = None
-    if schema is not None:
-        kind = validators.validator_for(schema, default=validators.Draft202012Validator)
-        try:
-            kind.check_schema(schema)
-        except SchemaError as error:
-            raise ValueError(f"not a JSON schema: {error.message[:200]}") from error
-        validator = kind(schema, registry=Registry())
+    validator = None if schema is None else validator_of(schema)
 
     def check(text: str) -> str | None:
         try:

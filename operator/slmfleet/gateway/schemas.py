@@ -1,4 +1,4 @@
-"""JSON schemas that callers send: made ready once, kept for the next call that sends the same.
+"""JSON schemas made ready; those that callers send are kept for the next call that sends the same.
 
 A caller's schema is untrusted. Refused are those that are long, that are no schema, or that hold regular expressions
 (one can take for ever, and nothing else runs meanwhile); references are never fetched.
@@ -22,6 +22,17 @@ Fits = Callable[[Any], bool]
 """Whether a value fits the schema. Never raises: what cannot be applied fits nothing."""
 
 
+def validator_of(schema: dict[str, Any]) -> Any:
+    """A validator of jsonschema's. Raises ValueError for what is no schema."""
+    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except SchemaError as error:
+        raise ValueError(f"not a JSON schema: {error.message[:200]}") from error
+    # A registry of its own: without one, jsonschema fetches remote references over the network.
+    return kind(schema, registry=Registry())
+
+
 def fits(schema: Any) -> Fits:
     """The check of a schema. Raises ValueError for one that is refused."""
     data = orjson.dumps(schema)
@@ -41,12 +52,7 @@ def _compile(data: bytes) -> Fits:
     schema = orjson.loads(data)
     if not isinstance(schema, dict):
         raise ValueError("not a JSON schema")
-    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except SchemaError as error:
-        raise ValueError(f"not a JSON schema: {error.message[:200]}") from error
-    validator = kind(schema, registry=Registry())
+    validator = validator_of(schema)
 
     def check(value: Any) -> bool:
         try:
