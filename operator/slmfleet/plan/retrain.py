@@ -181,9 +181,10 @@ def triggers(spec: Retrain, measured: RetrainStatus, now: datetime, better: str 
         share = f"{measured.escalation_percent:g} % of conversations escalated"
         bounds = f"surely {measured.escalation_lower_percent:g}, above {spec.escalation_percent:g}"
         found.append(Trigger("Escalations", f"{share}, {bounds}"))
-    if spec.agreement_percent is not None and (measured.agreement_upper_percent or 100) < spec.agreement_percent:
+    most = measured.agreement_upper_percent
+    if spec.agreement_percent is not None and most is not None and most < spec.agreement_percent:
         share = f"agrees with the LLM in {measured.agreement_percent:g} % of the calls held back"
-        bounds = f"surely at most {measured.agreement_upper_percent:g}, below {spec.agreement_percent:g}"
+        bounds = f"surely at most {most:g}, below {spec.agreement_percent:g}"
         found.append(Trigger("Agreement", f"{share}, {bounds}"))
     if spec.on_better_base and better is not None:
         found.append(Trigger("BetterBase", better))
