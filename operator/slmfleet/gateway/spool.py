@@ -82,12 +82,12 @@ class Spool:
     def _written(self) -> None:
         sealed = self._waiting.popleft()
         self.bytes -= len(sealed.data)
-        self._counter.records += sealed.records
-        self._counter.segments += 1
         self._backoff, self._retry = BACKOFF_SECONDS, 0.0
-        if self._counter.failing is not None:
+        recovered, self._counter.failing = self._counter.failing is not None, None
+        self._counter.segments += 1
+        self._counter.records += sealed.records  # last: the event loop reads these, and a new record means no failure
+        if recovered:
             log("info", "CaptureRecovered", segment=sealed.path.name, waiting=len(self._waiting))
-        self._counter.failing = None
 
     def _refused(self, error: OSError) -> None:
         problem = f"{self._waiting[0].path.parent}: {error.strerror or error}"
