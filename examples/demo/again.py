@@ -19,12 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from demo import run as demo
-from demo import weeks
+from demo import cluster, installing, loop, prepare, sending, weeks
 from demo.cluster import ROOT, Failed, reach, until
 from demo.manifests import fill
-from demo.run import Options, Run
 from demo.scoring import Share
+from demo.steps import Options, Run, Step, take
 from demo.traffic import read_lines
 
 NEW_EXAMPLES = 400  # of the voice task's calls in week 2, about 800 are held back for the LLM to answer
@@ -39,7 +38,7 @@ Item = dict[str, Any]
 def make_traffic(run: Run) -> None:
     """Two weeks of calls, and the code that the replayed LLM runs."""
     facts = weeks.write(run.traffic, run.options.seed)
-    demo.copy_code(run)
+    prepare.copy_code(run)
     for (phase, number), title in ((weeks.WEEK1, "week 1"), (weeks.WEEK2, "week 2")):
         rows = [row for row in facts["calls"] if (row["phase"], row["round"]) == (phase, number)]
         run.say(f"{title}: " + ", ".join(f"{row['calls']:,} {row['task']}" for row in rows))
@@ -47,14 +46,14 @@ def make_traffic(run: Run) -> None:
 
 def apply_router(run: Run) -> None:
     """The LLM's stand-in, the base models, and the one wish."""
-    demo.apply_llm_and_bases(run)
+    installing.apply_llm_and_bases(run)
     first = sum(row["calls"] for row in calls(run, weeks.WEEK1))
     run.cluster.apply(
-        fill("router-again", namespace=run.options.namespace, recipient=demo.recipient(run),
+        fill("router-again", namespace=run.options.namespace, recipient=installing.recipient(run),
              minimum_calls=int(0.98 * first), interval_seconds=INTERVAL_SECONDS, steps=STEPS,
              new_examples=NEW_EXAMPLES)
     )  # fmt: skip
-    demo.await_router(run)
+    installing.await_router(run)
 
 
 def calls(run: Run, part: weeks.Part) -> list[dict[str, Any]]:
@@ -64,7 +63,7 @@ def calls(run: Run, part: weeks.Part) -> list[dict[str, Any]]:
 
 
 def send(run: Run, stage: str, part: weeks.Part) -> None:
-    demo.send(run, stage, "--phase", part[0], "--round", str(part[1]))
+    sending.send(run, stage, "--phase", part[0], "--round", str(part[1]))
 
 
 def specialists(run: Run) -> dict[str, Item]:
@@ -118,9 +117,9 @@ def last_calls(run: Run) -> None:
 def roll_out(run: Run, part: weeks.Part, done: Callable[[dict[str, Item]], bool], what: str) -> None:
     """Follow to the end; calls come all the while, as they do."""
     until(f"{what}: something that wants calls", 900,
-          lambda: done(specialists(run)) or any(map(demo.wants_traffic, moving(run))))  # fmt: skip
-    with demo.rollout_traffic(run, f"rollout {part[1]}", rounds=(part[1],)):
-        demo.follow(run, 900, done, what)
+          lambda: done(specialists(run)) or any(map(loop.wants_traffic, moving(run))))  # fmt: skip
+    with sending.rollout_traffic(run, f"rollout {part[1]}", rounds=(part[1],)):
+        loop.follow(run, 900, done, what)
 
 
 def moving(run: Run) -> list[Item]:
@@ -130,7 +129,7 @@ def moving(run: Run) -> list[Item]:
 
 
 def promoted(item: Item) -> bool:
-    return demo.stage_of(item) == "Promoted"
+    return loop.stage_of(item) == "Promoted"
 
 
 def retrained(item: Item | None, before: str) -> bool:
@@ -140,7 +139,7 @@ def retrained(item: Item | None, before: str) -> bool:
 
 def told(item: Item) -> str:
     status = item["status"]
-    return f"{demo.stage_of(item)}, gate {status.get('score')}, weight {status.get('weightPercent')} %"
+    return f"{loop.stage_of(item)}, gate {status.get('score')}, weight {status.get('weightPercent')} %"
 
 
 def labels(run: Run, item: Item) -> int | None:
@@ -179,7 +178,7 @@ def write_report(run: Run) -> None:
     lines = [*run.events, "", *table(last, truth), "",
              f"{len(rows):,} calls in all, {sum(row['error'] is not None for row in rows)} errors at the client",
              *(f"{seconds / 60:5.1f} min  {title}" for title, seconds in run.minutes)]  # fmt: skip
-    items = run.cluster.list(demo.KINDS)
+    items = run.cluster.list(cluster.KINDS)
     written = {"events": run.events, "minutes": run.minutes, "table": lines, "items": items}
     (run.options.work / "again.json").write_text(json.dumps(written, indent=1), encoding="utf-8")
     print("\n" + "\n".join(lines), flush=True)
@@ -187,18 +186,18 @@ def write_report(run: Run) -> None:
         raise Failed(f"{len(failed)} calls failed at the client, the first with: {failed[0]['error']}")
 
 
-PREPARE: tuple[demo.Step, ...] = (
-    ("clear the last run's files", demo.clean),
-    ("build images and environments", demo.build_images),
+PREPARE: tuple[Step, ...] = (
+    ("clear the last run's files", prepare.clean),
+    ("build images and environments", prepare.build_images),
     ("make two weeks of traffic", make_traffic),
-    ("pretrain the tiny base", demo.pretrain_base),
+    ("pretrain the tiny base", prepare.pretrain_base),
 )
-LOOP: tuple[demo.Step, ...] = (
-    ("load images", demo.load_images),
-    ("install the operator", partial(demo.install, flags=("--set", "autoSpecialists=true"))),
+LOOP: tuple[Step, ...] = (
+    ("load images", installing.load_images),
+    ("install the operator", partial(installing.install, flags=("--set", "autoSpecialists=true"))),
     ("put the gateway in front of the LLM", apply_router),
 )
-CALLS: tuple[demo.Step, ...] = (
+CALLS: tuple[Step, ...] = (
     ("week 1: the agent calls the LLM", first_week),
     ("week 1: a task is found, trained, judged, rolled out", first_specialist),
     ("week 2: the task drifts, and a second one is new", second_week),
@@ -210,12 +209,12 @@ CALLS: tuple[demo.Step, ...] = (
 def again(options: Options) -> None:
     """All of it."""
     run = Run(options)
-    demo.take(run, PREPARE)
+    take(run, PREPARE)
     with contextlib.ExitStack() as stack:
-        demo.take(run, (("start the cluster", lambda r: stack.enter_context(demo.some_cluster(r))),))
-        demo.take(run, LOOP)
-        run.gateway = stack.enter_context(reach(run.cluster, demo.gateway_service(run), direct=run.own_cluster))
-        demo.take(run, CALLS)
+        take(run, (("start the cluster", lambda r: stack.enter_context(installing.some_cluster(r))),))
+        take(run, LOOP)
+        run.gateway = stack.enter_context(reach(run.cluster, installing.gateway_service(run), direct=run.own_cluster))
+        take(run, CALLS)
         write_report(run)
 
 

@@ -13,17 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from demo import run as demo
-from demo import traffic
+from demo import installing, traffic
 from demo.cluster import reach
+from demo.run import LOOP, PREPARE
+from demo.steps import Options, Run, take
 
 SIZE = traffic.Size({"snips": 1500, "banking": 2000, "other": 250}, {"snips": 300, "banking": 300, "other": 60}, 3)
 
 
-def options(name: str, namespace: str, work: Path) -> demo.Options:
+def options(name: str, namespace: str, work: Path) -> Options:
     """Smaller than the demo, and with floors that so little data can reach."""
     traffic.SIZES["e2e"] = SIZE
-    return demo.Options(name=name, namespace=namespace, size="e2e", work=work, pretrain_steps=400, idle_seconds=20,
+    return Options(name=name, namespace=namespace, size="e2e", work=work, pretrain_steps=400, idle_seconds=20,
                         audit=True,
                         rollout_rate=25.0, latency_scale=0.2, concurrency=32, steps={"voice": 200, "banking": 200},
                         floors={"voice": 0.75, "banking": 0.15})
@@ -37,15 +38,15 @@ def work_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def line() -> Iterator[demo.Run]:
+def line() -> Iterator[Run]:
     """A cluster with the operator, a Router and its gateway; no call was sent yet."""
     work = work_folder()
-    run = demo.Run(options("e2e", "slmfleet-e2e", work / "run"))
+    run = Run(options("e2e", "slmfleet-e2e", work / "run"))
     with contextlib.ExitStack() as stack:
         if not os.environ.get("SLMFLEET_E2E_WORK"):
             stack.callback(shutil.rmtree, work, ignore_errors=True)
-        demo.take(run, demo.PREPARE)
-        demo.take(run, (("start the cluster", lambda r: stack.enter_context(demo.some_cluster(r))),))
-        demo.take(run, demo.LOOP)
-        run.gateway = stack.enter_context(reach(run.cluster, demo.gateway_service(run), direct=run.own_cluster))
+        take(run, PREPARE)
+        take(run, (("start the cluster", lambda r: stack.enter_context(installing.some_cluster(r))),))
+        take(run, LOOP)
+        run.gateway = stack.enter_context(reach(run.cluster, installing.gateway_service(run), direct=run.own_cluster))
         yield run

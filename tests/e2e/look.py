@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import httpx
-from demo import run as demo
 from demo import traffic
+from demo.steps import Run
 
 Rows = list[dict[str, Any]]
 
 
-def results(run: demo.Run, stage: str) -> Rows:
+def results(run: Run, stage: str) -> Rows:
     """What the agent saw in one stage."""
     path = run.results / f"{stage}.jsonl"
     return traffic.read_lines(path) if path.exists() else []
@@ -25,11 +25,11 @@ def errors(rows: Iterable[dict[str, Any]]) -> Rows:
     return [row for row in rows if row["error"] is not None or row["status"] != 200]
 
 
-def status(run: demo.Run, kind: str, name: str) -> dict[str, Any]:
+def status(run: Run, kind: str, name: str) -> dict[str, Any]:
     return (run.cluster.get(kind, name) or {}).get("status") or {}
 
 
-def condition(run: demo.Run, kind: str, name: str, type: str) -> dict[str, Any]:
+def condition(run: Run, kind: str, name: str, type: str) -> dict[str, Any]:
     found = [c for c in status(run, kind, name).get("conditions") or [] if c["type"] == type]
     return found[0] if found else {}
 
@@ -39,14 +39,14 @@ def within_binomial(good: int, n: int, share: float, z: float = 3.5) -> bool:
     return abs(good - n * share) <= z * math.sqrt(n * share * (1 - share)) + 1
 
 
-def signals(run: demo.Run) -> dict[str, Any]:
+def signals(run: Run) -> dict[str, Any]:
     """The gateway's own counters."""
     pods = run.cluster.list("pods", "slmfleet.dev/gateway=fleet")
     address = next(p["status"]["podIP"] for p in pods if p["status"].get("phase") == "Running")
     return dict(httpx.get(f"http://{address}:9090/signals", timeout=10, trust_env=False).json())
 
 
-def pool_pods(run: demo.Run) -> Rows:
+def pool_pods(run: Run) -> Rows:
     """Pods of the pool that are not on their way out."""
     return [p for p in run.cluster.list("pods", "slmfleet.dev/pool=tiny") if not p["metadata"].get("deletionTimestamp")]
 
@@ -63,7 +63,7 @@ def served_by_adapter(address: str) -> dict[str, float]:
     return found
 
 
-def diff(run: demo.Run, manifest: str) -> str:
+def diff(run: Run, manifest: str) -> str:
     """`kubectl diff` of a manifest, server-side; empty where nothing would change."""
     from demo.cluster import FIELD_MANAGER, find
 
@@ -75,12 +75,12 @@ def diff(run: demo.Run, manifest: str) -> str:
     return done.stdout
 
 
-def exec_in(run: demo.Run, pod: str, *words: str) -> subprocess.CompletedProcess[str]:
+def exec_in(run: Run, pod: str, *words: str) -> subprocess.CompletedProcess[str]:
     from demo.cluster import find
 
     command = [find("kubectl", run.cluster.path), "-n", run.cluster.namespace, "exec", pod, "--", *words]
     return subprocess.run(command, env=run.cluster.env, capture_output=True, text=True, timeout=60, check=False)
 
 
-def store_json(run: demo.Run, path: str) -> dict[str, Any]:
+def store_json(run: Run, path: str) -> dict[str, Any]:
     return dict(json.loads((run.store / path).read_text("utf-8")))

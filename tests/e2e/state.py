@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from demo import run as demo
+from demo.steps import Run
 
 STATUS = {
     "Router": ("url", "readyReplicas"),
@@ -20,7 +20,7 @@ STATUS = {
 }
 
 
-def final_state(run: demo.Run) -> dict[str, Any]:
+def final_state(run: Run) -> dict[str, Any]:
     """Objects by kind and name with what is theirs; workloads by role."""
     from demo.cluster import KINDS
 
@@ -47,7 +47,7 @@ def digest(state: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
-def doubles(run: demo.Run) -> list[str]:
+def doubles(run: Run) -> list[str]:
     """Jobs of one owner and step that exist twice, and pods that one job has more than one of."""
     jobs = run.cluster.list("jobs", "app.kubernetes.io/managed-by=slmfleet")
     marks = [j["metadata"]["labels"] for j in jobs]

@@ -17,8 +17,10 @@ import look
 import pytest
 import yaml
 from conftest import options
-from demo import run as demo
+from demo import installing, loop, prepare, sending
 from demo.cluster import reach, until
+from demo.run import LOOP, PREPARE
+from demo.steps import Run, take
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3600)]
 
@@ -30,7 +32,7 @@ class Repository:
         self.root = root
         root.mkdir(parents=True)
         self._git("init", "--quiet", "--initial-branch=main")
-        self.followers: dict[str, demo.Run] = {}
+        self.followers: dict[str, Run] = {}
 
     def commit(self, path: str, text: str, message: str) -> None:
         file = self.root / path
@@ -57,22 +59,22 @@ class Repository:
 
 
 @contextlib.contextmanager
-def environment(name: str, work: Path) -> Iterator[demo.Run]:
-    run = demo.Run(options(name, f"slmfleet-{name}", work / name))
+def environment(name: str, work: Path) -> Iterator[Run]:
+    run = Run(options(name, f"slmfleet-{name}", work / name))
     with contextlib.ExitStack() as stack:
-        demo.take(run, demo.PREPARE)
-        demo.take(run, (("start the cluster", lambda r: stack.enter_context(demo.some_cluster(r))),))
-        demo.take(run, demo.LOOP)
-        run.gateway = stack.enter_context(reach(run.cluster, demo.gateway_service(run), direct=run.own_cluster))
+        take(run, PREPARE)
+        take(run, (("start the cluster", lambda r: stack.enter_context(installing.some_cluster(r))),))
+        take(run, LOOP)
+        run.gateway = stack.enter_context(reach(run.cluster, installing.gateway_service(run), direct=run.own_cluster))
         yield run
 
 
-def stage(run: demo.Run) -> str:
+def stage(run: Run) -> str:
     return str(look.status(run, "specialist", "voice").get("stage"))
 
 
-def specialist(run: demo.Run, **changes: Any) -> str:
-    found = yaml.safe_load(demo.specialist(run, "voice"))
+def specialist(run: Run, **changes: Any) -> str:
+    found = yaml.safe_load(loop.specialist(run, "voice"))
     rollout = changes.pop("rollout", {})
     found["spec"] |= changes
     found["spec"]["rollout"] |= rollout
@@ -89,13 +91,13 @@ def test_a_commit_promotes_in_staging_and_another_serves_the_same_digest_in_prod
     repository = Repository(tmp_path / "repository")
     with environment("staging", tmp_path) as staging, environment("production", tmp_path) as production:
         repository.followers = {"staging": staging, "production": production}
-        demo.send_before(staging)
-        demo.discover(staging)
+        sending.send_before(staging)
+        loop.discover(staging)
         name = staging.clusters["voice"]
         repository.commit("staging/voice.yaml", specialist(staging, rollout={"approval": "Manual"}), "try a specialist")
         repository.assert_no_drift()
         until("the gate", 600, lambda: stage(staging) in ("Placing", "Shadow"))
-        with demo.rollout_traffic(staging):
+        with sending.rollout_traffic(staging):
             until("waiting for approval", 600, lambda: stage(staging) == "Approval")
             repository.assert_no_drift()
             digest = look.status(staging, "specialist", "voice")["candidate"]["artifact"]
@@ -109,12 +111,12 @@ def test_a_commit_promotes_in_staging_and_another_serves_the_same_digest_in_prod
         assert stable["artifact"] == digest
 
         shutil.copytree(staging.store / stable["path"], production.store / stable["path"])
-        demo.open_up(production.store / "artifacts")
+        prepare.open_up(production.store / "artifacts")
         found = staging.cluster.get("taskcluster", name) or {}
         repository.commit("production/task.yaml", declared(found), "the task, as found in staging")
         repository.commit("production/voice.yaml", specialist(
             staging, base={"name": "tiny"}, artifact=f"file:///{stable['path']}@{digest}"), "serve what staging proved")
-        with demo.rollout_traffic(replaced(production)):
+        with sending.rollout_traffic(replaced(production)):
             until("promotion in production", 600, lambda: stage(production) == "Promoted")
         repository.assert_no_drift()
         assert look.status(production, "specialist", "voice")["stable"]["artifact"] == digest
@@ -122,7 +124,7 @@ def test_a_commit_promotes_in_staging_and_another_serves_the_same_digest_in_prod
         assert look.errors(look.results(production, "rollout")) == []
 
 
-def replaced(run: demo.Run) -> demo.Run:
+def replaced(run: Run) -> Run:
     """The same run at a rate that two clusters on one machine can bear."""
     run.options = replace(run.options, rollout_rate=15.0)
     return run

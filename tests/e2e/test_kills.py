@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import state
 from conftest import options
-from demo import run as demo
+from demo import installing, loop
 from demo.cluster import Failed, reach, until
+from demo.run import CALLS, LOOP, PREPARE
+from demo.steps import Run, take
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(5400)]
 KILLS = 10
@@ -20,7 +22,7 @@ KILLS = 10
 class Killer:
     """Kills the operator's pod until it has done so `KILLS` times: at moments that a seed draws."""
 
-    def __init__(self, run: demo.Run, seed: int) -> None:
+    def __init__(self, run: Run, seed: int) -> None:
         self._run, self._draw = run, random.Random(seed)
         self._stop = threading.Event()
         self.kills = 0
@@ -44,17 +46,17 @@ class Killer:
 
 def whole(work: Path, name: str, seed: int | None) -> tuple[dict[str, object], list[str], int]:
     """The line from traffic to both specialists at rest, with kills where a seed is given."""
-    run = demo.Run(options(name, "slmfleet-kills", work / name))
+    run = Run(options(name, "slmfleet-kills", work / name))
     with contextlib.ExitStack() as stack:
-        demo.take(run, demo.PREPARE)
-        demo.take(run, (("start the cluster", lambda r: stack.enter_context(demo.some_cluster(r))),))
-        demo.take(run, demo.LOOP)
-        run.gateway = stack.enter_context(reach(run.cluster, demo.gateway_service(run), direct=run.own_cluster))
+        take(run, PREPARE)
+        take(run, (("start the cluster", lambda r: stack.enter_context(installing.some_cluster(r))),))
+        take(run, LOOP)
+        run.gateway = stack.enter_context(reach(run.cluster, installing.gateway_service(run), direct=run.own_cluster))
         killer = stack.enter_context(Killer(run, seed)) if seed is not None else None
-        demo.take(run, demo.CALLS[:4])
+        take(run, CALLS[:4])
         if killer is not None:
             until("ten kills", 600, lambda: killer.kills >= KILLS)
-        demo.idle(run)
+        loop.idle(run)
         run.cluster.wait("router/fleet", "Ready", 120)
         run.cluster.wait("specialist/voice", "Ready", 120)
         return state.final_state(run), state.doubles(run), killer.kills if killer else 0

@@ -9,15 +9,16 @@ import time
 
 import look
 import pytest
-from demo import run as demo
+from demo import cluster, loop, prepare, sending
 from demo.cluster import ROOT, Failed, until
 from demo.manifests import fill
+from demo.steps import Run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000)]
 
 
-def test_every_call_reaches_the_llm_and_the_log_cannot_be_read_without_the_key(line: demo.Run) -> None:
-    demo.send_before(line)
+def test_every_call_reaches_the_llm_and_the_log_cannot_be_read_without_the_key(line: Run) -> None:
+    sending.send_before(line)
     rows = look.results(line, "before")
     assert rows
     assert look.errors(rows) == []
@@ -29,9 +30,9 @@ def test_every_call_reaches_the_llm_and_the_log_cannot_be_read_without_the_key(l
     assert look.signals(line)["capture"]["dropped"] == 0
 
 
-def test_the_two_tasks_are_found_without_being_told(line: demo.Run) -> None:
-    demo.discover(line)
-    voice, banking = (line.cluster.get("taskcluster", line.clusters[name]) for name in demo.SPECIALISTS)
+def test_the_two_tasks_are_found_without_being_told(line: Run) -> None:
+    loop.discover(line)
+    voice, banking = (line.cluster.get("taskcluster", line.clusters[name]) for name in loop.SPECIALISTS)
     assert voice is not None and banking is not None
     assert voice["status"]["labels"] == 7
     assert banking["status"]["labels"] >= 60
@@ -39,8 +40,8 @@ def test_the_two_tasks_are_found_without_being_told(line: demo.Run) -> None:
     assert all(example["prompt"] for example in voice["status"]["examples"])
 
 
-def test_bases_are_refused_for_licence_and_memory_with_the_reason_in_status(line: demo.Run) -> None:
-    demo.apply_specialists(line)
+def test_bases_are_refused_for_licence_and_memory_with_the_reason_in_status(line: Run) -> None:
+    loop.apply_specialists(line)
 
     def ranked() -> dict[str, dict[str, object]]:
         found = look.status(line, "taskcluster", line.clusters["voice"]).get("candidates", [])
@@ -54,13 +55,13 @@ def test_bases_are_refused_for_licence_and_memory_with_the_reason_in_status(line
     assert "40Gi" in str(candidates["too-big"]["reason"])
 
 
-def test_a_bad_manifest_is_refused_by_the_name_of_its_field(line: demo.Run) -> None:
-    wrong = demo.specialist(line, "voice").replace("[10, 50, 100]", "[10, 50]")
+def test_a_bad_manifest_is_refused_by_the_name_of_its_field(line: Run) -> None:
+    wrong = loop.specialist(line, "voice").replace("[10, 50, 100]", "[10, 50]")
     with pytest.raises(Failed, match=r"(?s)rollout.*100"):
         line.cluster.apply(wrong)
 
 
-def test_a_killed_training_worker_is_replaced_and_resumes_from_its_checkpoint(line: demo.Run) -> None:
+def test_a_killed_training_worker_is_replaced_and_resumes_from_its_checkpoint(line: Run) -> None:
     pod = until("a training pod with some steps done", 900, lambda: _training_pod(line), every=0.5)
     killed = look.exec_in(line, pod, "bash", "-c", "kill -9 $(pgrep -f 'RayTrainWorker' | head -n 1)")
     assert killed.returncode == 0, killed.stderr
@@ -76,7 +77,7 @@ def test_a_killed_training_worker_is_replaced_and_resumes_from_its_checkpoint(li
     assert training["rayJob"]
 
 
-def _training_pod(line: demo.Run) -> str | None:
+def _training_pod(line: Run) -> str | None:
     """The pod of a training that is well under way, by the progress that it writes."""
     for file in (line.store / "training").glob("*/progress.json"):
         try:
@@ -91,19 +92,19 @@ def _training_pod(line: demo.Run) -> str | None:
     return None
 
 
-def test_both_pass_their_gate_and_move_by_steps_to_all_traffic_without_an_error(line: demo.Run) -> None:
+def test_both_pass_their_gate_and_move_by_steps_to_all_traffic_without_an_error(line: Run) -> None:
     watch = _Shares()
 
     def done(items: dict[str, dict[str, object]]) -> bool:
         watch.see(line)
-        return all(map(demo.has_ended, items.values()))
+        return all(map(loop.has_ended, items.values()))
 
-    demo.follow(line, 1500, lambda items: any(map(demo.wants_traffic, items.values())), "a gate")
-    with demo.rollout_traffic(line):
-        demo.follow(line, 1500, done, "both rollouts")
-    for name in demo.SPECIALISTS:
+    loop.follow(line, 1500, lambda items: any(map(loop.wants_traffic, items.values())), "a gate")
+    with sending.rollout_traffic(line):
+        loop.follow(line, 1500, done, "both rollouts")
+    for name in loop.SPECIALISTS:
         found = look.status(line, "specialist", name)
-        assert demo.stage_of({"status": found}) == "Promoted", found
+        assert loop.stage_of({"status": found}) == "Promoted", found
         assert found["weightPercent"] == 100
         assert found["stable"]["evaluation"]["verdict"] == "passed"
         assert found["stable"]["shadow"]["verdict"] == "promote"
@@ -127,9 +128,9 @@ class _Shares:
         self._looked: set[tuple[str, int]] = set()
         self._rows: dict[tuple[str, int], tuple[int, int]] = {}
 
-    def see(self, line: demo.Run) -> None:
+    def see(self, line: Run) -> None:
         count = len(look.results(line, "rollout"))
-        for name in demo.SPECIALISTS:
+        for name in loop.SPECIALISTS:
             status = look.status(line, "specialist", name)
             weight = (status.get("rollout") or {}).get("weightPercent", 0)
             if "candidate" not in status or not 0 < weight < 100:
@@ -150,7 +151,7 @@ class _Shares:
         return found
 
 
-def test_kubectl_tells_the_story(line: demo.Run) -> None:
+def test_kubectl_tells_the_story(line: Run) -> None:
     line.cluster.kubectl("wait", "--for=condition=Ready", "specialist/voice", "--timeout=10s")
     shown = line.cluster.kubectl("get", "slm")
     assert "specialist.slmfleet.dev/voice" in shown and "Promoted" in shown
@@ -165,25 +166,25 @@ def test_kubectl_tells_the_story(line: demo.Run) -> None:
         assert word in told.stdout
 
 
-def test_nothing_that_was_applied_differs_from_what_is_there(line: demo.Run) -> None:
-    for name in demo.SPECIALISTS:
-        assert look.diff(line, demo.specialist(line, name)) == ""
-    bases = fill("basemodels", parameters=line.base["parameters"], context_tokens=demo.BASE_CONTEXT_TOKENS,
+def test_nothing_that_was_applied_differs_from_what_is_there(line: Run) -> None:
+    for name in loop.SPECIALISTS:
+        assert look.diff(line, loop.specialist(line, name)) == ""
+    bases = fill("basemodels", parameters=line.base["parameters"], context_tokens=prepare.BASE_CONTEXT_TOKENS,
                  idle_seconds=line.options.idle_seconds)
     assert look.diff(line, bases) == ""
 
 
-def test_one_server_process_answers_for_both(line: demo.Run) -> None:
+def test_one_server_process_answers_for_both(line: Run) -> None:
     pods = look.pool_pods(line)
     both = [p for p in pods if sum(n > 0 for a, n in look.served_by_adapter(p["status"]["podIP"]).items()
                                    if a.startswith(("voice-", "banking-"))) == 2]
     assert both, {p["metadata"]["name"]: look.served_by_adapter(p["status"]["podIP"]) for p in pods}
 
 
-def test_a_bad_revision_is_rolled_back_and_no_client_sees_an_error(line: demo.Run) -> None:
+def test_a_bad_revision_is_rolled_back_and_no_client_sees_an_error(line: Run) -> None:
     good = look.status(line, "specialist", "voice")["stable"]["name"]
     line.outcomes["voice"] = "Promoted"
-    demo.bad_revision(line)
+    loop.bad_revision(line)
     status = look.status(line, "specialist", "voice")
     assert status["stable"]["name"] == good
     assert "RolledBack" in [entry["outcome"] for entry in status["history"]]
@@ -192,22 +193,22 @@ def test_a_bad_revision_is_rolled_back_and_no_client_sees_an_error(line: demo.Ru
     assert look.errors(rows) == []
 
 
-def test_the_pool_goes_from_zero_to_two_and_back_with_the_calls(line: demo.Run) -> None:
+def test_the_pool_goes_from_zero_to_two_and_back_with_the_calls(line: Run) -> None:
     pool = lambda: look.status(line, "basemodel", "tiny")  # noqa: E731
     until("the pool at zero", 420, lambda: pool().get("replicas") == 0 and not look.pool_pods(line))
-    demo.send(line, "cold", "--phase", "later", "--round", "3", "--tasks", "snips", "--limit", "3")
+    sending.send(line, "cold", "--phase", "later", "--round", "3", "--tasks", "snips", "--limit", "3")
     cold = look.results(line, "cold")
     assert look.errors(cold) == []
     assert {row["tier"] for row in cold} == {"llm"}, "a call that meets a cold pool goes to the next tier at once"
     until("one server", 300, lambda: pool().get("readyReplicas") == 1, every=1)
-    with demo.background(demo.agent_command(line, "load", "--phase", "later", "--round", "3", "--tasks", "snips",
+    with cluster.background(sending.agent_command(line, "load", "--phase", "later", "--round", "3", "--tasks", "snips",
                                             "banking", "--repeat", "200", "--max-rate", "400"),
-                         env=demo.agent_env(), stdout=subprocess.DEVNULL):
+                         env=sending.agent_env(), stdout=subprocess.DEVNULL):
         until("two servers with both adapters", 420, lambda: [
             len(e["adapters"]) for e in pool().get("endpoints", []) if e["ready"]] == [2, 2], every=1)
-    with demo.background(demo.agent_command(line, "light", "--phase", "later", "--round", "3", "--tasks", "snips",
+    with cluster.background(sending.agent_command(line, "light", "--phase", "later", "--round", "3", "--tasks", "snips",
                                             "--repeat", "200", "--max-rate", "2"),
-                         env=demo.agent_env(), stdout=subprocess.DEVNULL):
+                         env=sending.agent_env(), stdout=subprocess.DEVNULL):
         until("one server again", 420, lambda: pool().get("replicas") == 1 and len(look.pool_pods(line)) == 1)
     until("no server", 420, lambda: pool().get("replicas") == 0 and not look.pool_pods(line))
     for stage in ("load", "light"):
@@ -216,17 +217,17 @@ def test_the_pool_goes_from_zero_to_two_and_back_with_the_calls(line: demo.Run) 
     assert moves == [(0, 1), (1, 2), (2, 1), (1, 0)]
 
 
-def test_a_killed_operator_picks_up_where_it_was(line: demo.Run) -> None:
+def test_a_killed_operator_picks_up_where_it_was(line: Run) -> None:
     names = [job["metadata"]["uid"] for job in line.cluster.list("jobs")]
-    before = {n: look.status(line, "specialist", n)["stable"]["artifact"] for n in demo.SPECIALISTS}
+    before = {n: look.status(line, "specialist", n)["stable"]["artifact"] for n in loop.SPECIALISTS}
     line.cluster.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=operator", "--grace-period=0", "--force")
     line.cluster.kubectl("rollout", "status", "deployment/slmfleet-operator", "--timeout=120s", timeout=150)
     time.sleep(20)
     assert [job["metadata"]["uid"] for job in line.cluster.list("jobs")] == names
-    assert {n: look.status(line, "specialist", n)["stable"]["artifact"] for n in demo.SPECIALISTS} == before
+    assert {n: look.status(line, "specialist", n)["stable"]["artifact"] for n in loop.SPECIALISTS} == before
 
 
-def test_no_pod_of_ours_breaks_pod_security_restricted(line: demo.Run) -> None:
+def test_no_pod_of_ours_breaks_pod_security_restricted(line: Run) -> None:
     space = line.cluster.get("namespace", line.cluster.namespace) or {}
     assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     refused = [e for e in line.cluster.list("events") if "violates PodSecurity" in (e.get("message") or "")]

@@ -12,25 +12,26 @@ from typing import Any
 import look
 import pytest
 import yaml
-from demo import run as demo
+from demo import loop, sending
 from demo.cluster import ROOT, until
+from demo.steps import Run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(900)]
 
 
-def reason(line: demo.Run, kind: str, name: str, type: str) -> str:
+def reason(line: Run, kind: str, name: str, type: str) -> str:
     return str(look.condition(line, kind, name, type).get("reason"))
 
 
-def wish(line: demo.Run, name: str, **changes: Any) -> dict[str, Any]:
+def wish(line: Run, name: str, **changes: Any) -> dict[str, Any]:
     """A Specialist of another name for the seven-intent task."""
-    found = yaml.safe_load(demo.specialist(line, "voice"))
+    found = yaml.safe_load(loop.specialist(line, "voice"))
     found["metadata"]["name"] = name
     found["spec"] |= changes
     return dict(found)
 
 
-def test_a_training_job_without_enough_memory_says_so(line: demo.Run) -> None:
+def test_a_training_job_without_enough_memory_says_so(line: Run) -> None:
     starved = wish(line, "starved")
     starved["spec"]["training"] |= {"resources": {"cpu": "100m", "memory": "256Mi"}, "backoffLimit": 0, "seed": 5}
     line.cluster.apply(json.dumps(starved))
@@ -41,14 +42,14 @@ def test_a_training_job_without_enough_memory_says_so(line: demo.Run) -> None:
     line.cluster.kubectl("delete", "specialist", "starved")
 
 
-def test_too_few_examples_are_refused_with_the_numbers(line: demo.Run) -> None:
+def test_too_few_examples_are_refused_with_the_numbers(line: Run) -> None:
     line.cluster.apply(json.dumps(wish(line, "thin", dataset={"minimumExamples": 1_000_000})))
     until("the reason", 180, lambda: reason(line, "specialist", "thin", "DatasetReady") == "TooFewExamples", every=1)
     assert "1000000" in look.condition(line, "specialist", "thin", "DatasetReady")["message"].replace(",", "")
     line.cluster.kubectl("delete", "specialist", "thin")
 
 
-def test_an_adapter_that_is_not_what_was_asked_for_is_refused_by_the_pool(line: demo.Run) -> None:
+def test_an_adapter_that_is_not_what_was_asked_for_is_refused_by_the_pool(line: Run) -> None:
     stable = look.status(line, "specialist", "voice")["stable"]
     wrong = "sha256:" + "0" * 64
     line.cluster.apply(json.dumps(wish(line, "forged", base={"name": "tiny"},
@@ -60,7 +61,7 @@ def test_an_adapter_that_is_not_what_was_asked_for_is_refused_by_the_pool(line: 
     line.cluster.kubectl("delete", "specialist", "forged")
 
 
-def test_a_pool_that_never_gets_ready_keeps_the_calls_where_they_were(line: demo.Run) -> None:
+def test_a_pool_that_never_gets_ready_keeps_the_calls_where_they_were(line: Run) -> None:
     stable = look.status(line, "specialist", "voice")["stable"]
     broken = {"apiVersion": "slmfleet.dev/v1alpha1", "kind": "BaseModel", "metadata": {"name": "broken"},
               "spec": {"source": {"storePath": "bases/not-there"}, "parameters": 1000, "contextTokens": 512,
@@ -69,12 +70,12 @@ def test_a_pool_that_never_gets_ready_keeps_the_calls_where_they_were(line: demo
     line.cluster.apply(json.dumps(wish(line, "stranded", base={"name": "broken"},
                                        artifact=f"file:///{stable['path']}@{stable['artifact']}")))
     until("the reason", 240, lambda: reason(line, "basemodel", "broken", "PoolAvailable") == "PodFailing", every=2)
-    demo.send(line, "stranded", "--phase", "later", "--round", "3", "--tasks", "snips", "--limit", "40")
+    sending.send(line, "stranded", "--phase", "later", "--round", "3", "--tasks", "snips", "--limit", "40")
     assert look.errors(look.results(line, "stranded")) == []
     line.cluster.kubectl("delete", "specialist/stranded", "basemodel/broken")
 
 
-def test_a_corrupt_segment_is_set_aside_and_the_rest_is_used(line: demo.Run) -> None:
+def test_a_corrupt_segment_is_set_aside_and_the_rest_is_used(line: Run) -> None:
     folder = next((line.store / "usage" / "fleet").iterdir())
     (folder / "damaged.seg").write_bytes(b"not a segment at all")
     whole = next(path for path in sorted(folder.glob("*.seg")) if path.name != "damaged.seg")
@@ -89,13 +90,13 @@ def test_a_corrupt_segment_is_set_aside_and_the_rest_is_used(line: demo.Run) -> 
     line.cluster.kubectl("delete", "specialist", "scarred")
 
 
-def test_a_store_that_cannot_be_written_is_named_and_no_record_is_lost(line: demo.Run) -> None:
+def test_a_store_that_cannot_be_written_is_named_and_no_record_is_lost(line: Run) -> None:
     log = line.store / "usage" / "fleet"
     shut = [log, *(day for day in log.iterdir() if day.is_dir())]
     for folder in shut:
         folder.chmod(0o555)
     try:
-        demo.send(line, "shut", "--phase", "later", "--round", "3", "--limit", "200")
+        sending.send(line, "shut", "--phase", "later", "--round", "3", "--limit", "200")
         until("the reason", 90, lambda: reason(line, "router", "fleet", "CaptureHealthy") == "StoreUnwritable", every=1)
         held = look.signals(line)["capture"]
     finally:
@@ -108,13 +109,13 @@ def test_a_store_that_cannot_be_written_is_named_and_no_record_is_lost(line: dem
     until("the condition", 60, lambda: reason(line, "router", "fleet", "CaptureHealthy") == "Capturing", every=1)
 
 
-def test_an_llm_that_is_down_is_named_and_specialists_go_on(line: demo.Run) -> None:
+def test_an_llm_that_is_down_is_named_and_specialists_go_on(line: Run) -> None:
     until("a warm pool", 180, lambda: _warm(line), every=1)
     line.cluster.kubectl("scale", "deployment/replay-llm", "--replicas=0")
     try:
         until("no LLM", 60, lambda: not line.cluster.list("pods", "app=replay-llm"), every=1)
-        command = demo.agent_command(line, "down", "--phase", "later", "--round", "3", "--limit", "200")
-        subprocess.run(command, env=demo.agent_env(), cwd=ROOT, check=False)
+        command = sending.agent_command(line, "down", "--phase", "later", "--round", "3", "--limit", "200")
+        subprocess.run(command, env=sending.agent_env(), cwd=ROOT, check=False)
         until("the condition", 60, lambda: reason(line, "router", "fleet", "LlmAnswering") == "LlmFailing", every=1)
     finally:
         line.cluster.kubectl("scale", "deployment/replay-llm", "--replicas=1")
@@ -124,6 +125,6 @@ def test_an_llm_that_is_down_is_named_and_specialists_go_on(line: demo.Run) -> N
     until("the LLM is back", 180, lambda: reason(line, "router", "fleet", "LlmAnswering") == "Answering", every=2)
 
 
-def _warm(line: demo.Run) -> bool:
-    demo.send(line, "warm", "--phase", "later", "--round", "3", "--tasks", "snips", "--limit", "2")
+def _warm(line: Run) -> bool:
+    sending.send(line, "warm", "--phase", "later", "--round", "3", "--tasks", "snips", "--limit", "2")
     return bool(look.status(line, "basemodel", "tiny").get("readyReplicas", 0) >= 1)

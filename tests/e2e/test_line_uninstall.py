@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import look
 import pytest
-from demo import run as demo
+from demo import installing
 from demo.cluster import until
+from demo.steps import Run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-def test_an_uninstall_leaves_only_what_the_notes_name_and_an_install_goes_on(line: demo.Run) -> None:
+def test_an_uninstall_leaves_only_what_the_notes_name_and_an_install_goes_on(line: Run) -> None:
     line.cluster.helm("uninstall", "slmfleet", "--wait", "--timeout", "3m")
     ours = "app.kubernetes.io/name=slmfleet"
     until("no workload", 300, lambda: not line.cluster.list("deployments,jobs,services", ours))
@@ -19,7 +20,7 @@ def test_an_uninstall_leaves_only_what_the_notes_name_and_an_install_goes_on(lin
     assert line.cluster.get("pvc", "slmfleet-store") is not None
     assert line.cluster.get("secret", "slmfleet-keys") is not None
     assert len(line.cluster.list("specialists")) == 2
-    demo.install(line)
+    installing.install(line)
     line.cluster.wait("router/fleet", "Ready", 420)
     line.cluster.wait("specialist/voice", "Ready", 300)
     assert look.status(line, "specialist", "voice")["stage"] == "Promoted"

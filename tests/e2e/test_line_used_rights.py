@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from demo import run as demo
+from demo.steps import Run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -21,7 +21,7 @@ RARE = {
 }
 
 
-def test_every_right_was_used_and_none_was_missed(line: demo.Run) -> None:
+def test_every_right_was_used_and_none_was_missed(line: Run) -> None:
     if not line.own_cluster:
         pytest.skip("the audit log of a cluster of the user's is not ours to read")
     entries = _audit_log(line)
@@ -37,7 +37,7 @@ def test_every_right_was_used_and_none_was_missed(line: demo.Run) -> None:
     assert idle == {account: set() for account in rules}, "never used: take them away, or say above what they are for"
 
 
-def _audit_log(line: demo.Run) -> list[dict[str, Any]]:
+def _audit_log(line: Run) -> list[dict[str, Any]]:
     """What the line's own service accounts asked of the API server."""
     log = line.cluster.kubeconfig.parent / "log" / "audit.log"
     mark = f"system:serviceaccount:{line.cluster.namespace}:"

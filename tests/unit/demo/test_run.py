@@ -9,12 +9,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from demo import again
-from demo import run as running
+from demo import again, installing, loop, prepare, run, sending
 from demo.cluster import Failed, background, until
 from demo.cluster import run as run_command
+from demo.loop import has_ended, narrow_clusters, wants_traffic
 from demo.manifests import HERE, fill
-from demo.run import Options, Run, has_ended, narrow_clusters, take, wants_traffic
+from demo.steps import Options, Run, take
 
 ROOT = Path(__file__).parents[3]
 DIGEST_KEY = "age1" + "q" * 58
@@ -65,7 +65,7 @@ def unknown_fields(value, schema, path=""):
 def test_every_manifest_is_filled_and_tested_here():
     tested = {each["kind"] for each in filled()}
     assert {"Namespace", "Router", "BaseModel", "Specialist", "Deployment", "PersistentVolumeClaim"} <= tested
-    sources = "".join(Path(module.__file__).read_text("utf-8") for module in (running, again))
+    sources = "".join(Path(module.__file__).read_text("utf-8") for module in (installing, loop, again))
     used = set(re.findall(r'fill\(\s*f?"([-a-z{}]+)"', sources))
     expected = {path.stem for path in HERE.glob("*.yaml")}
     assert {name for name in expected if not name.startswith("specialist-")} <= used
@@ -119,7 +119,7 @@ def test_every_pod_passes_pod_security_restricted():
 @pytest.mark.parametrize("own", [True, False])
 def test_the_charts_schema_takes_the_demos_values(own):
     run_ = Run(Options(), own_cluster=own)
-    mounts = {"trainer_volumes": running.mounted(run_, "train"), "pool_volumes": running.mounted(run_, "serve")}
+    mounts = {"trainer_volumes": installing.mounted(run_, "train"), "pool_volumes": installing.mounted(run_, "serve")}
     values = yaml.safe_load(fill("values", image="a:1", trainer_image="b:1", pool_image="c:1", **mounts))
     schema = json.loads((ROOT / "charts/slmfleet/values.schema.json").read_text("utf-8"))
     jsonschema.validate(values, schema)
@@ -168,12 +168,12 @@ def test_only_its_own_folder_is_emptied(tmp_path):
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("x")
     with pytest.raises(Failed, match="not this demo's"):
-        running.clean(Run(Options(work=foreign)))
+        prepare.clean(Run(Options(work=foreign)))
     assert (foreign / "thesis.txt").exists()
     own = Run(Options(work=tmp_path / "demo"))
-    running.clean(own)
+    prepare.clean(own)
     (own.results / "old.jsonl").write_text("x")
-    running.clean(own)
+    prepare.clean(own)
     assert list(own.results.iterdir()) == []
 
 
@@ -181,33 +181,33 @@ def test_the_base_is_made_again_when_its_text_or_recipe_changes(tmp_path):
     run_ = Run(Options(work=tmp_path))
     run_.traffic.mkdir(parents=True)
     (run_.traffic / "pretrain.jsonl").write_text("one")
-    first = running.base_key(run_)
-    assert running.base_key(run_) == first
-    assert running.base_key(Run(Options(work=tmp_path, pretrain_steps=3))) != first
+    first = prepare.base_key(run_)
+    assert prepare.base_key(run_) == first
+    assert prepare.base_key(Run(Options(work=tmp_path, pretrain_steps=3))) != first
     (run_.traffic / "pretrain.jsonl").write_text("two")
-    assert running.base_key(run_) != first
+    assert prepare.base_key(run_) != first
 
 
 def test_the_agent_is_sent_to_the_gateway_with_rounds_that_the_last_step_leaves_out(tmp_path):
     run_ = Run(Options(work=tmp_path, size="demo"), gateway="198.18.32.7:80")
-    assert "http://198.18.32.7:80/v1" in running.agent_command(run_, "after")
-    assert running.last_round(run_) == 5
+    assert "http://198.18.32.7:80/v1" in sending.agent_command(run_, "after")
+    assert sending.last_round(run_) == 5
 
 
 def test_what_a_user_pods_need_is_readable_for_them(tmp_path):
     (tmp_path / "bases").mkdir(mode=0o700)
     (tmp_path / "bases" / "weights").touch(mode=0o600)
-    running.open_up(tmp_path)
+    prepare.open_up(tmp_path)
     assert (tmp_path / "bases" / "weights").stat().st_mode & 0o777 == 0o666
     assert (tmp_path / "bases").stat().st_mode & 0o777 == 0o777
 
 
 def test_a_cluster_of_the_users_needs_images_it_can_pull(monkeypatch, tmp_path):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-    with pytest.raises(Failed, match="--image"), running.some_cluster(Run(Options())):
+    with pytest.raises(Failed, match="--image"), installing.some_cluster(Run(Options())):
         pass
     run_ = Run(Options(images={"slmfleet": "a", "trainer": "b", "pool": "c"}))
-    with running.some_cluster(run_):
+    with installing.some_cluster(run_):
         assert run_.cluster.kubeconfig == tmp_path / "config" and not run_.own_cluster
 
 
@@ -248,7 +248,7 @@ def test_what_discovery_assigned_is_joined_with_the_true_task_through_the_sealed
     from slmfleet.store.segments import seal
 
     run_ = Run(Options(work=tmp_path))
-    assert running.found_assignments(run_) is None
+    assert run.found_assignments(run_) is None
     calls = [asdict(call) for call in traffic.calls if call.phase == "train"][:50]
     rows = list(records(calls, traffic.answers))
     identity = pyrage.x25519.Identity.generate()
@@ -261,4 +261,4 @@ def test_what_discovery_assigned_is_joined_with_the_true_task_through_the_sealed
     write_lines(
         run_.store / "discovery/fleet/0001/assignments.jsonl", [{"id": r["id"], "cluster": "x"} for r in rows[:30]]
     )
-    assert running.found_assignments(run_) == [(call["task"], "x") for call in calls[:30]]
+    assert run.found_assignments(run_) == [(call["task"], "x") for call in calls[:30]]
