@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,8 +22,14 @@ def results(run: Run, stage: str) -> Rows:
     return traffic.read_lines(path) if path.exists() else []
 
 
-def errors(rows: Iterable[dict[str, Any]]) -> Rows:
-    return [row for row in rows if row["error"] is not None or row["status"] != 200]
+def errors(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """What clients saw fail, each kind with its count."""
+    seen = Counter(
+        f"{row['status']} from {row['tier']} of {row['task']}: {row['error']}"
+        for row in rows
+        if row["error"] is not None or row["status"] != 200
+    )
+    return [f"{count} times {what}" for what, count in seen.most_common()]
 
 
 def status(run: Run, kind: str, name: str) -> dict[str, Any]:
