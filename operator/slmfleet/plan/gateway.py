@@ -67,8 +67,10 @@ def _deployment(config: Config, router: RouterObject) -> Object:
                  *_seeing(spec.gateway)],
         "ports": [{"name": "http", "containerPort": PORT}, {"name": "admin", "containerPort": ADMIN}],
         "resources": resources(spec.gateway.resources),
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": ADMIN}, "periodSeconds": 2},
-        "livenessProbe": {"httpGet": {"path": "/healthz", "port": ADMIN}, "periodSeconds": 10, "failureThreshold": 6},
+        # A gateway that is slow for want of CPU still answers calls; taken out of its Service, it would refuse them.
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": ADMIN}, "periodSeconds": 2, "timeoutSeconds": 5},
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": ADMIN}, "periodSeconds": 10, "timeoutSeconds": 10,
+                          "failureThreshold": 6},
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", "3"]}}},
     }
     secrets = [SecretMount(KEYS, "/keys", (("origin", "origin"),))]
