@@ -36,6 +36,11 @@ def discover(
     embedder: Annotated[
         str | None, typer.Option(help="What reads meaning: lexical, a sentence-transformers folder or name.")
     ] = None,
+    max_records: Annotated[
+        int,
+        typer.Option(min=1000, help="Most records held at once; of a larger log, tasks are sought in a sample."),
+    ] = 100_000,
+    max_mib: Annotated[int, typer.Option(min=16, help="The same, in MiB of log lines.")] = 256,
     seed: Annotated[int, typer.Option(help="Same seed, same log, same result.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for a program.")] = False,
 ) -> None:
@@ -45,16 +50,20 @@ def discover(
     """
     from slmfleet.cli.redact import reported
     from slmfleet.curation import discover as stage
-    from slmfleet.curation.sources import read_log
+    from slmfleet.curation.sample import Bounds
+    from slmfleet.curation.sources import left_out, read_log
     from slmfleet.recognise.classifier import Classifier
 
     def say(line: str) -> None:
         typer.echo(f"discover: {line}", err=True)
 
     with reported():
-        log = read_log(records, identity, source, rejected)
+        log = read_log(records, identity, source, rejected, Bounds(max_records, max_mib << 20))
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
+        share = log.sample.share if log.sample is not None else 1.0
+        if share < 1:
+            say(f"a large log: tasks are sought in {share:.3%} of its conversations ({len(log.records)} records)")
         earlier = stage.read_previous(previous) if previous is not None else []
         if in_use is not None and not in_use.is_file():
             say(f"--in-use {in_use} is not there: the new classifier is compared with nothing")
@@ -62,7 +71,9 @@ def discover(
         used = Classifier.load(in_use, None) if in_use is not None else None
         settings = stage.Settings(min_size, min_share, foreign_rate, seed, used, embedder)
         found = stage.discover(log, settings, earlier, say)
-        result = stage.write(found, out, publish)
+        if share < 1 and log.sample is not None:
+            say(f"giving the other {log.sample.left_out} records to the tasks")
+        result = stage.write(found, out, publish, left_out(log, records, identity, source), share)
     if as_json:
         typer.echo(result.model_dump_json(by_alias=True))
         return

@@ -10,8 +10,9 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from slmfleet.curation import embed, judge, naming, router
@@ -20,12 +21,14 @@ from slmfleet.curation.describe import Cluster, describe, own_frames, whole_of
 from slmfleet.curation.embed import Embedder
 from slmfleet.curation.free import find_free, is_broad, meanings_within
 from slmfleet.curation.naming import Likeness
+from slmfleet.curation.rest import Rest
 from slmfleet.curation.shapes import LabelField, narrowness, shape_of
 from slmfleet.curation.sources import Log
 from slmfleet.curation.tasks import Group, find_tasks
 from slmfleet.recognise.classifier import Classifier
 from slmfleet.store.files import atomic_write
 from slmfleet.wire.discovery import ClassifierRates, ClassifierResult, ClustersFile, DiscoveryResult, Part
+from slmfleet.wire.records import UsageRecord
 
 NARROW_SIZE, NARROW_SHARE = 50, 0.01
 FREE_SIZE, FREE_SHARE = 5, 0.0005
@@ -58,13 +61,14 @@ class Settings:
 
 @dataclass
 class Findings:
-    """What a run found. `assigned` has every record's id, null where no task is its."""
+    """What a run found. `assigned` has every record's id, null where no task is its. `own`: frames of one task."""
 
     clusters: ClustersFile
     assigned: dict[str, str | None]
     likeness: list[Likeness]
     trained: router.Trained | None = None
     left: list[str] = field(default_factory=list)
+    own: dict[str, str] = field(default_factory=dict)
 
 
 def discover(log: Log, settings: Settings, previous: Sequence[Likeness] = (), say: Say = lambda line: None) -> Findings:
@@ -112,7 +116,7 @@ def discover(log: Log, settings: Settings, previous: Sequence[Likeness] = (), sa
         embedder=embedder.name,
         changes=judge.changes(known, previous),
     )
-    return Findings(file, assigned, known, trained, _left(groups, kept, assigned, usable))
+    return Findings(file, assigned, known, trained, _left(groups, kept, assigned, usable), dict(whole.own))
 
 
 def _is_loose(call: Call, tasks: bool) -> bool:
@@ -299,8 +303,15 @@ def _rates(measured: router.Measured | None) -> ClassifierRates | None:
     )
 
 
-def write(found: Findings, out: Path, publish: Path | None = None) -> DiscoveryResult:
-    """Write a run's files, result.json last. With `publish` the classifier also goes where gateways read it."""
+def write(
+    found: Findings,
+    out: Path,
+    publish: Path | None = None,
+    rest: Iterable[UsageRecord] = (),
+    sample_share: float = 1.0,
+) -> DiscoveryResult:
+    """Write a run's files, result.json last. With `publish` the classifier also goes where gateways read it. `rest`:
+    records that the findings are not of, because they are of a sample with `sample_share` of the conversations."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "result.json").unlink(missing_ok=True)
     classifier = None
@@ -324,8 +335,11 @@ def write(found: Findings, out: Path, publish: Path | None = None) -> DiscoveryR
             members=measured.members,
             in_use=_rates(found.trained.in_use),
         )
-    lines = "".join(json.dumps({"id": i, "cluster": name}) + "\n" for i, name in found.assigned.items())
-    atomic_write(out / "assignments.jsonl", lines.encode())
+    others = Rest(found.own, found.trained.classifier if found.trained is not None else None)
+    assigned = chain(found.assigned.items(), others.sort(rest))
+    lines = (json.dumps({"id": i, "cluster": name}).encode() + b"\n" for i, name in assigned)
+    atomic_write(out / "assignments.jsonl", lines)
+    clusters = others.counted_in(found.clusters, sample_share)
     tasks = [
         {
             "name": x.name,
@@ -339,7 +353,7 @@ def write(found: Findings, out: Path, publish: Path | None = None) -> DiscoveryR
         for x in found.likeness
     ]
     atomic_write(out / "centroids.json", json.dumps({"schema": "slmfleet/centroids/v1", "tasks": tasks}).encode())
-    atomic_write(out / "clusters.json", found.clusters.model_dump_json(by_alias=True, indent=1).encode())
-    result = DiscoveryResult(clusters=found.clusters, classifier=classifier)
+    atomic_write(out / "clusters.json", clusters.model_dump_json(by_alias=True, indent=1).encode())
+    result = DiscoveryResult(clusters=clusters, classifier=classifier)
     atomic_write(out / "result.json", result.model_dump_json(by_alias=True).encode())
     return result

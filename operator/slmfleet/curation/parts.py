@@ -20,7 +20,7 @@ _BATCH = 500
 
 
 class Parts:
-    """Add them all, then iterate `together`: (kind, key, where of the first, bodies) in the order of keys."""
+    """Add them all, then iterate `together`: (kind, key, where of the first, bytes, bodies) in the order of keys."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="slmfleet-")
@@ -42,7 +42,7 @@ class Parts:
         if len(self._waiting) >= _BATCH:
             self._write()
 
-    def together(self) -> Iterator[tuple[Kind, str, str, list[Json]]]:
+    def together(self) -> Iterator[tuple[Kind, str, str, int, list[Json]]]:
         """Every record's parts, in the order they were read."""
         if self._base is None and not self._waiting:
             return
@@ -51,7 +51,8 @@ class Parts:
         rows = self._base.execute("SELECT kind, key, place, body FROM part ORDER BY kind, key, rowid")
         for (kind, key), group in groupby(rows, key=lambda row: (row[0], row[1])):
             parts = list(group)
-            yield kind, key, parts[0][2], [orjson.loads(p[3]) for p in parts]
+            size = sum(len(part[3]) for part in parts)
+            yield kind, key, parts[0][2], size, [orjson.loads(p[3]) for p in parts]
 
     def _write(self) -> None:
         if self._base is None:

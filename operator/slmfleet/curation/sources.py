@@ -2,7 +2,7 @@
 
 An element that is no record and a segment that does not open are counted and set aside with their reason: one broken
 line must not cost a run, and a silent one would be a lie about the log. `Reader` holds nothing of what it read;
-`read_log` holds the records.
+`read_log` holds the records, or a sample of them where the log is large (`sample`); `left_out` reads the others.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import orjson
 from slmfleet.curation import inputs, normal
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.parts import Parts
+from slmfleet.curation.sample import Bounds, Sample
+from slmfleet.curation.signs import digest
 from slmfleet.wire.records import UsageRecord
 
 SEALED = inputs.SEALED
@@ -31,6 +33,7 @@ class Log:
 
     `joined`: elements that completed a record begun by another. `set_aside`: reason to count. `examples`: where the
     first of each reason was. `digest`: of the lines read. `kinds`: records by what wrote them. `places`: id to where.
+    `sample`: what `records` was drawn by.
     """
 
     records: list[UsageRecord] = field(default_factory=list)
@@ -41,6 +44,7 @@ class Log:
     joined: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     places: dict[str, str] = field(default_factory=dict)
+    sample: Sample | None = None
 
     def refuse(self, reason: str, where: str) -> None:
         self.set_aside[reason] += 1
@@ -49,11 +53,12 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A record, what wrote it, and where it stood."""
+    """A record, what wrote it, where it stood, and in how many bytes."""
 
     record: UsageRecord
     kind: normal.Kind
     where: str
+    size: int = 0
 
 
 class Reader:
@@ -86,9 +91,9 @@ class Reader:
                     digest.update(line)
                     digest.update(b"\n")
                     yield from self._elements(where, line, parts)
-                for kind, key, where, bodies in parts.together():
+                for kind, key, where, size, bodies in parts.together():
                     self.log.joined += len(bodies) - 1
-                    yield from self._whole(normal.joined(kind, key, bodies, self._source.root), where, b"")
+                    yield from self._whole(normal.joined(kind, key, bodies, self._source.root), where, b"", size)
         finally:
             if self._aside is not None:
                 self._aside.close()
@@ -97,17 +102,18 @@ class Reader:
     def _elements(self, where: str, line: bytes, parts: Parts) -> Iterator[Read]:
         if not line.strip():
             return
-        for element in normal.elements(line, self._kind):
+        found = list(normal.elements(line, self._kind))
+        for element in found:
             self.log.read += 1
             if isinstance(element, normal.Part):
                 parts.add(element, where)
             else:
-                yield from self._whole(element, where, line)
+                yield from self._whole(element, where, line, len(line) // len(found))
 
-    def _whole(self, element: normal.Element, where: str, line: bytes) -> Iterator[Read]:
+    def _whole(self, element: normal.Element, where: str, line: bytes, size: int) -> Iterator[Read]:
         if isinstance(element, normal.Whole):
             self.log.kinds[element.kind] += 1
-            yield Read(element.record, element.kind, where)
+            yield Read(element.record, element.kind, where, size)
         elif isinstance(element, normal.Aside):
             self.refuse(element.reason, where, line)
 
@@ -150,18 +156,38 @@ class Reader:
             )
 
 
-def read_log(path: Path, identity: Path | None = None, source: str = "auto", rejected: Path | None = None) -> Log:
-    """Every record under `path`, in the order of time; of two with one id, the later line counts."""
+def read_log(
+    path: Path,
+    identity: Path | None = None,
+    source: str = "auto",
+    rejected: Path | None = None,
+    bounds: Bounds | None = None,
+) -> Log:
+    """Every record under `path`, in the order of time; of two with one id, the later line counts. Of a log beyond
+    `bounds` (those of `Bounds` where none are given) the records of a sample of its conversations."""
     reader = Reader(path, identity, source, rejected)
     log = reader.log
-    found: dict[str, UsageRecord] = {}
+    log.sample = sample = Sample(bounds or Bounds())
     for read in reader:
-        if read.record.id in found:
+        if not sample.add(read.record, read.size):
             reader.refuse(REPEATED, read.where)
-        found[read.record.id] = read.record
         log.places[read.record.id] = read.where
-    log.records = sorted(found.values(), key=lambda r: (r.time, r.id))
+        if len(log.places) > 2 * len(sample.records):
+            log.places = {id: log.places[id] for id in sample.records}
+    log.records = sorted(sample.records.values(), key=lambda r: (r.time, r.id))
     return log
+
+
+def left_out(log: Log, path: Path, identity: Path | None = None, source: str = "auto") -> Iterator[UsageRecord]:
+    """The records that the sample of `read_log` does not hold, one at a time, from a second reading; each id once."""
+    if log.sample is None or not log.sample.left_out:
+        return
+    seen = set()
+    for read in Reader(path, identity, source):
+        key = digest(read.record.id)
+        if key not in seen and not log.sample.has(read.record):
+            seen.add(key)
+            yield read.record
 
 
 def read_identities(path: Path) -> list[str]:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 RESULT_FILE = "result.json"
 _CHUNK_BYTES = 1 << 20
 
 
-def atomic_write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def atomic_write(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o644) -> None:
     """Write `data` to `path` so that it is on stable storage when this returns and never seen in part.
 
-    Temporary file beside it, fsync, rename, fsync of the folder. Missing folders are made (and synced as well).
+    `data`: all of it, or its pieces one after the other. Temporary file beside it, fsync, rename, fsync of the folder.
+    Missing folders are made (and synced as well).
     Raises OSError with the temporary file gone and the target as it was, or (only the folder's fsync failed) whole but
     not known to be durable: write it again.
     """
@@ -26,7 +28,7 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())

@@ -106,6 +106,9 @@ class ClustersFile(Message):
     clusters: list[FoundCluster]
     embedder: str = Field("lexical", description="What the inputs' meaning was read by.")
     changes: list[Change] = Field(default_factory=list, description="Against the run before.")
+    sample_share: float = Field(
+        1.0, gt=0, le=1, description="Of the conversations, those that tasks were sought in; below 1 for a large log."
+    )
 
 
 class ClassifierRates(Message):
