@@ -281,6 +281,9 @@ class DiscoveryStatus(Model):
     captured_at_run: int = Field(0, ge=0, description="Calls in the log when it started.")
     clusters: int = Field(0, ge=0, description="Tasks found.")
     unassigned_percent: float | None = Field(None, ge=0, le=100, description="Calls of no task.")
+    sample_percent: float | None = Field(
+        None, gt=0, le=100, description="Conversations that tasks were sought in, where the log was too large for all."
+    )
     classifier: Digest | None = Field(None, description="Digest of the routing classifier in use.")
     classifier_run: int | None = Field(None, ge=0, description="Run that trained it.")
     classifier_figures: Text | None = Field(None, description="What it did on held-out traffic.")

@@ -226,7 +226,11 @@ def _running(run: int) -> Condition:
 
 def _discovered(status: DiscoveryStatus) -> Condition:
     return conditions.true("Discovered", "TasksFound" if status.clusters else "NoTaskFound",
-                           f"run {status.run}: {status.clusters} tasks")
+                           f"run {status.run}: {status.clusters} tasks{_sampled(status.sample_percent)}")
+
+
+def _sampled(percent: float | None) -> str:
+    return "" if percent is None else f", sought in {percent:g} % of the conversations; the log is too large for all"
 
 
 def _under_way(config: Config, me: RouterObject, facts: RouterFacts) -> _Discovery:
@@ -262,6 +266,7 @@ def _finished(config: Config, me: RouterObject, facts: RouterFacts, run: int) ->
     found = result.clusters
     status = me.status.discovery.model_copy(update={
         "run": run, "job": None, "time": facts.now, "clusters": sum(c.narrow for c in found.clusters),
+        "sample_percent": round(100 * found.sample_share, 4) if found.sample_share < 1 else None,
         "unassigned_percent": round(100 * found.unassigned / found.records, 1) if found.records else None,
         **_classifier(result.classifier, me.spec.discovery.foreign_call_percent / 100, run)})
     made = tuple(clusters.cluster_object(me, cluster) for cluster in found.clusters

@@ -175,6 +175,15 @@ def test_a_finished_discovery_becomes_task_clusters() -> None:
     assert conditions(plan)["Discovered"] == ("True", "TasksFound")
 
 
+def test_a_discovery_in_a_sample_of_a_large_log_says_so() -> None:
+    whole = found("intents")
+    part = whole.model_copy(update={"clusters": whole.clusters.model_copy(update={"sample_share": 0.125})})
+    for result, percent, words in ((whole, None, "run 1: 1 tasks"), (part, 12.5, "sought in 12.5 % of the conver")):
+        plan = planned(UNDER_WAY, discovery=result, now=later(9))
+        assert plan.status["discovery"].get("samplePercent") == percent
+        assert words in next(c.message for c in plan.conditions if c.type == "Discovered")
+
+
 def test_a_discovery_that_finds_nothing_says_so() -> None:
     plan = planned(UNDER_WAY, discovery=found())
     assert conditions(plan)["Discovered"] == ("True", "NoTaskFound")
