@@ -1,8 +1,8 @@
 """All that finds values in texts, in one call: the tenant's list and patterns, our patterns, and a model.
 
 Where two meet, the tenant's come first, then numbers and secrets that a form and a checksum vouch for; what a model
-finds is cut around them. Keys of JSON objects are never touched, nor is anything a caller asks to keep (labels, names
-of tools): a data set whose keys and labels were redacted teaches nothing.
+finds is cut around them. Keys of JSON objects are touched only where a form vouches for them, and never what a caller
+asks to keep (labels, names of tools): a data set whose keys and labels were redacted teaches nothing.
 
 Pure but for the models, which are read once.
 """
@@ -12,10 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
-from slmfleet.curation.personal import NOT_NAMES, Span, common_words, find
+from slmfleet.curation.personal import NOT_NAMES, common_words, find
 from slmfleet.curation.seeker import Seeker
+from slmfleet.curation.spans import Disjoint, Span
 from slmfleet.curation.surrogates import STAYS
 
 # Found by words around or by a model, and replaced word by word; the others have a form of their own.
@@ -78,19 +80,20 @@ class Detector:
         found = find(text)
         hard = [s for s in found if s.kind not in _WEAK]
         weak = [s for s in found if s.kind in _WEAK]
-        keys = [m.span() for m in _KEY.finditer(text)] if '":' in text or '" :' in text else []
+        keys = Disjoint(_keys(text) if '":' in text or '" :' in text else ())
         soft = self._believable(text, guessed)
-        kept = _first_come([], own)
-        kept = _first_come(kept, hard)
-        wide = _longest([*weak, *soft])
-        return sorted(_around(kept, [s for s in wide if not _inside(s, keys)]), key=lambda s: s.start)
+        kept = Disjoint([*own, *hard])  # the first of two that overlap
+        for span in _longest([*weak, *soft]):
+            if not keys.meeting(span.start, span.end):
+                _add_around(kept, span)
+        return kept.spans
 
     def _believable(self, text: str, guessed: Iterable[tuple[int, int, str]]) -> list[Span]:
         """What of a model's finds has the form of its kind. A house number is one beside the rest of an address."""
         pieces = [piece for a, b, kind in guessed for piece in _pieces(text, a, b, kind)]
-        kept = []
+        kept, capitals = [], text != text.lower()
         for i, span in enumerate(pieces):
-            if span.value.casefold() in self.keep or _merely_a_word(span, text):
+            if span.value.casefold() in self.keep or _merely_a_word(span, text, capitals):
                 continue
             beside = [p for p in pieces[max(0, i - 1) : i + 2] if p is not span and _touch(text, p, span)]
             if plausible(span) or (span.kind == "address" and span.value.isdigit() and beside):
@@ -145,14 +148,14 @@ def plausible(span: Span) -> bool:
     return words[0].lower() not in common_words() or not (words[0].islower() or words[0].isupper())
 
 
-def _merely_a_word(span: Span, text: str) -> bool:
+def _merely_a_word(span: Span, text: str, capitals: bool) -> bool:
     """One word in lower case where the text writes capitals, or a common one with the capital of its sentence."""
     word = span.value
     if span.kind not in SOFT or not word.isalpha():
         return False
     if word.islower():
-        return any(c.isupper() for c in text)
-    begins = text[: span.start].rstrip(" \t\"'*-#>")[-1:] in ("", ".", "!", "?", ":", "\n")
+        return capitals
+    begins = text[max(0, span.start - 40) : span.start].rstrip(" \t\"'*-#>")[-1:] in ("", ".", "!", "?", ":", "\n")
     return begins and word.lower() in common_words()
 
 
@@ -183,38 +186,35 @@ def _pieces(text: str, start: int, end: int, kind: str) -> Iterable[Span]:
             yield Span(a, b, kind, text[a:b])
 
 
-def _inside(span: Span, keys: Sequence[tuple[int, int]]) -> bool:
-    return any(span.start < b and span.end > a for a, b in keys)
-
-
-def _first_come(kept: Sequence[Span], more: Iterable[Span]) -> list[Span]:
-    out = list(kept)
-    for span in more:
-        if all(span.end <= k.start or span.start >= k.end for k in out):
-            out.append(span)
-    return out
+def _keys(text: str) -> Iterable[Span]:
+    return (Span(*match.span(), "key", match.group()) for match in _KEY.finditer(text))
 
 
 def _longest(spans: Iterable[Span]) -> list[Span]:
     """Without overlaps: the longer of two, and what is left of the shorter."""
-    kept: list[Span] = []
+    kept = Disjoint()
     for span in sorted(spans, key=lambda s: (s.start - s.end, s.start)):
-        kept = _around(kept, [span])
-    return kept
+        _add_around(kept, span)
+    return kept.spans
 
 
-def _around(kept: Sequence[Span], more: Iterable[Span]) -> list[Span]:
-    """`kept`, and what of `more` is left beside it."""
-    out = list(kept)
-    for span in more:
-        parts = [(span.start, span.end)]
-        for k in kept:
-            parts = [p for a, b in parts for p in ((a, min(b, k.start)), (max(a, k.end), b)) if p[1] > p[0]]
-        for a, b in parts:
-            value = span.value[a - span.start : b - span.start]
-            head = len(value) - len(value.lstrip(_TRIM))
-            value = value.strip(_TRIM) if (a, b) != (span.start, span.end) else value
-            if any(c.isalnum() for c in value):
-                begin = a + (head if (a, b) != (span.start, span.end) else 0)
-                out.append(Span(begin, begin + len(value), span.kind, value))
-    return out
+def _add_around(kept: Disjoint, span: Span) -> None:
+    """Add what of the span is left beside those that are there."""
+    meeting = kept.meeting(span.start, span.end)
+    if not meeting:
+        kept.add(span)
+        return
+    begins = [span.start, *(k.end for k in meeting)]
+    ends = [*(k.start for k in meeting), span.end]
+    for a, b in zip(begins, ends, strict=True):
+        value = span.value[a - span.start : b - span.start] if a < b else ""
+        begin = a + len(value) - len(value.lstrip(_TRIM))
+        value = value.strip(_TRIM)
+        if any(c.isalnum() for c in value):
+            kept.add(Span(begin, begin + len(value), span.kind, value))
+
+
+@lru_cache(maxsize=4_096)
+def tells(key: str) -> bool:
+    """Whether a key of an object is itself a value that its form vouches for: `{"anna@corp.com": "admin"}`."""
+    return any(span.kind not in _WEAK for span in find(key))

@@ -2,7 +2,8 @@
 
 Each has a kind, a regular expression (group `v`, where there is one, is the value), a check that the expression cannot
 express, and what a text must hold before the expression is tried at all: most texts hold none of it, which is where the
-speed comes from. Secrets come first, then numbers with checksums, then what a word announces.
+speed comes from. No expression repeats without bound what it may also begin with: a prompt can be made of nothing else.
+Secrets come first, then numbers with checksums, then what a word announces.
 
 Pure. Announcing words: English, German, French, Spanish, Italian, Portuguese, Dutch; not every one in each.
 """
@@ -109,7 +110,7 @@ _SECRETS = (
     _p(
         "connection_string",
         r"\b(?:postgres(?:ql)?|mysql|mariadb|mongodb(?:\+srv)?|rediss?|amqps?|mssql|sqlserver|clickhouse|jdbc:\w+|s?ftp"
-        r"|smb|ldaps?|nats|kafka)(?:\+\w+)?://[^\s\"'<>]*:[^\s\"'<>@]+@[^\s\"'<>]+",
+        r"|smb|ldaps?|nats|kafka)(?:\+\w{1,16})?://[^\s\"'<>:@]{0,256}:[^\s\"'<>@]{1,512}@[^\s\"'<>]+",
         hint=("://",),
     ),
     _p(
@@ -155,7 +156,7 @@ _SECRETS = (
 # Forms whose digits do not stand together.
 _LETTERED = frozenset({"uk_nino", "it_fiscal_code", "in_pan", "mx_curp"})
 _NUMBERS = (
-    _p("email", r"[^\W_][\w.%+'-]*@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}", hint=("@",)),
+    _p("email", r"[^\W_][\w.%+'-]{0,127}@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}", hint=("@",)),
     _p("iban", r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,4})?\b", iban_ok, digits=7),
     _p("imei", r"(?i)\bimei\b" + _BETWEEN + r"(?P<v>\d{15}|\d{2}-\d{6}-\d{6}-\d)", digits=12),
     *(
@@ -249,7 +250,7 @@ _RECORDS = (
     ),
     _p(
         "address",
-        r"\b[A-ZÀ-Þ][\w-]+(?:straße|strasse|str\.|straat|laan|gatan|vägen|vej|veien|gasse|platz|steenweg|katu)"
+        r"\b[A-ZÀ-Þ][\w-]{1,60}(?:straße|strasse|str\.|straat|laan|gatan|vägen|vej|veien|gasse|platz|steenweg|katu)"
         r" \d{1,4} ?[a-z]?\b",
         digits=1,
     ),

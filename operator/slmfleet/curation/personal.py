@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from slmfleet.curation.checksums import iban_ok, luhn
 from slmfleet.curation.patterns import PATTERNS, Pattern
+from slmfleet.curation.spans import Disjoint, Span
 
 __all__ = ["NOT_NAMES", "Span", "common_words", "find", "iban_ok", "luhn"]
 
@@ -30,16 +30,6 @@ _NOT_NAME_WORDS = (
 NOT_NAMES = frozenset(_NOT_NAME_WORDS.split())
 # Seven digits, with at most two other characters between two of them.
 _LONG = re.compile(r"\d(?:[^\w\n]{0,2}\d){6}")
-
-
-@dataclass(frozen=True)
-class Span:
-    """`text[start:end]` is a value of `kind`."""
-
-    start: int
-    end: int
-    kind: str
-    value: str
 
 
 def _name(value: str) -> bool:
@@ -72,16 +62,15 @@ def find(text: str) -> list[Span]:
     digits = 0
     if any(c in text for c in "0123456789"):
         digits = 7 if _LONG.search(text) else 4
-    taken: list[Span] = []
+    taken = Disjoint()
     for pattern in (*PATTERNS, *_NAMES):
         if (pattern.digits and not digits) or (pattern.digits >= 7 and digits < 7):
             continue
         if pattern.hint and not any(h in text for h in pattern.hint):
             continue
         for span in _matches(pattern, text):
-            if all(span.end <= t.start or span.start >= t.end for t in taken):
-                taken.append(span)
-    return sorted(taken, key=lambda s: s.start)
+            taken.add(span)
+    return taken.spans
 
 
 def _matches(pattern: Pattern, text: str) -> Iterator[Span]:

@@ -20,10 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slmfleet.curation.checksums import compact
-from slmfleet.curation.detect import SOFT, Detector
+from slmfleet.curation.detect import SOFT, Detector, tells
+from slmfleet.curation.escapes import like, plain_of
 from slmfleet.curation.models import default_detector
-from slmfleet.curation.personal import Span, common_words
+from slmfleet.curation.personal import common_words
 from slmfleet.curation.seeker import Seeker, folded
+from slmfleet.curation.spans import Disjoint, Span
 from slmfleet.curation.surrogates import STAYS, Cast
 
 __all__ = ["Redactor", "Report", "Seeker", "mapped", "strings_in"]
@@ -73,7 +75,7 @@ class Redactor:
 
     def prepare(self, texts: Iterable[str]) -> None:
         """Find the values of texts that `learn` and `redact` will ask for."""
-        fresh = {d: t for t in texts if (d := _digest(t)) not in self._found}
+        fresh = {d: t for t in (plain_of(text).text for text in texts) if (d := _digest(t)) not in self._found}
         for digest, spans in zip(fresh, self.detector.find(list(fresh.values())), strict=True):
             self._found[digest] = spans
         while len(self._found) > KEPT_TEXTS:
@@ -82,6 +84,7 @@ class Redactor:
     def learn(self, conversation: str, text: str) -> None:
         """Find the values of a text."""
         self._seeker = self._local = None
+        text = plain_of(text).text
         self._standing.update(w for w in _LETTERS.findall(folded(text)) if w not in common_words())
         for span in self._spans(text):
             self.report.values[span.kind] += 1
@@ -104,7 +107,7 @@ class Redactor:
 
     def leaks(self, text: str) -> list[str]:
         """Kinds of the values found anywhere in the log that a text still holds. A surrogate is never one of them."""
-        return [s.kind for s in self._global().spans(text) if len(s.value) >= MIN_VALUE_CHARACTERS]
+        return [s.kind for s in self._global().spans(plain_of(text).text) if len(s.value) >= MIN_VALUE_CHARACTERS]
 
     def check(self, record: str, texts: Iterable[str]) -> None:
         """Leak test of one written record."""
@@ -121,11 +124,12 @@ class Redactor:
         return self._found[digest]
 
     def _replaced(self, conversation: str, text: str) -> str:
-        out, at = [], 0
-        for span in _merged(self._spans(text), self._known(conversation, text)):
+        out, at, plain = [], 0, plain_of(text)
+        for span in _merged(self._spans(plain.text), self._known(conversation, plain.text)):
             kind = self._here[conversation].get(folded(span.value)) or span.kind
-            out += [text[at : span.start], self._cast(conversation).surrogate(kind, span.value)]
-            at = span.end
+            start, end = plain.written(span.start, span.end)
+            out += [text[at:start], like(text[start:end], self._cast(conversation).surrogate(kind, span.value))]
+            at = end
             self.report.counts[kind] += 1
         out.append(text[at:])
         return "".join(out)
@@ -196,19 +200,17 @@ def _is_json(text: str) -> bool:
 
 def _merged(first: Sequence[Span], second: Sequence[Span]) -> list[Span]:
     """Both lists without overlaps; where two meet, the longer one."""
-    kept: list[Span] = []
-    for span in sorted([*first, *second], key=lambda s: (s.start - s.end, s.start)):
-        if all(span.end <= k.start or span.start >= k.end for k in kept):
-            kept.append(span)
-    return sorted(kept, key=lambda s: s.start)
+    return Disjoint(sorted([*first, *second], key=lambda s: (s.start - s.end, s.start))).spans
 
 
 def strings_in(value: Any) -> Iterable[str]:
-    """Every text of a JSON value, long whole numbers included."""
+    """Every text of a JSON value, long whole numbers and keys that are values included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for inner in value.values():
+        for key, inner in value.items():
+            if tells(key):
+                yield key
             yield from strings_in(inner)
     elif isinstance(value, list):
         for inner in value:
@@ -218,11 +220,11 @@ def strings_in(value: Any) -> Iterable[str]:
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """A JSON value with every text changed; keys and short numbers stay."""
+    """A JSON value with every text changed; short numbers stay, and keys that are no values."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {k: mapped(v, change) for k, v in value.items()}
+        return {change(k) if tells(k) else k: mapped(v, change) for k, v in value.items()}
     if isinstance(value, list):
         return [mapped(v, change) for v in value]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**8:

@@ -7,60 +7,71 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from slmfleet.curation.personal import Span
+from slmfleet.curation.spans import Span
 
 _TOKEN = re.compile(r"[^\W_]+")
+_SPACES = {ord(c): " " for c in map(chr, range(0x3001)) if c.isspace()}
+# By how many of its first words a value is looked up: thousands of numbers begin with the same country code.
+HEAD = 3
+Head = tuple[str, ...]
 
 
 def folded(text: str) -> str:
-    """In lower case, character by character, so that places stay places."""
+    """In lower case, any white space as a space, character by character, so that places stay places."""
     low = text.lower()
-    if len(low) == len(text):
-        return low
-    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    if len(low) != len(text):
+        low = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    return low.translate(_SPACES)
 
 
 class Seeker:
     """Whole words; the longest value where several begin together. `values`: (value, kind)."""
 
     def __init__(self, values: Iterable[tuple[str, str]] = ()) -> None:
-        self._by_token: dict[str, dict[str, tuple[int, str]]] = defaultdict(dict)
+        self._by_head: dict[Head, dict[str, tuple[int, str]]] = defaultdict(dict)
         for value, kind in values:
             self.add(value, kind)
 
     def add(self, value: str, kind: str) -> None:
         low = folded(value)
-        token = _TOKEN.search(low)
-        if token is not None:
-            self._by_token[token.group()].setdefault(low, (token.start(), kind))
+        tokens = [*_TOKEN.finditer(low)]
+        if tokens:
+            head = tuple(t.group() for t in tokens[:HEAD])
+            self._by_head[head].setdefault(low, (tokens[0].start(), kind))
 
     def __contains__(self, low: str) -> bool:
-        token = _TOKEN.search(low)
-        return token is not None and low in self._by_token.get(token.group(), {})
+        return low in self._by_head.get(tuple(_TOKEN.findall(low)[:HEAD]), {})
 
     def spans(self, text: str) -> list[Span]:
         """Where values stand, in order and without overlaps."""
-        if not self._by_token:
+        if not self._by_head:
             return []
         low = folded(text)
+        tokens = [*_TOKEN.finditer(low)]
+        words = [t.group() for t in tokens]
         found: list[Span] = []
         end = 0
-        for token in _TOKEN.finditer(low):
-            options = self._by_token.get(token.group())
-            if options is None or token.start() < end:
+        for i, token in enumerate(tokens):
+            if token.start() < end:
                 continue
+            options = self._beginning(words[i : i + HEAD])
             best = _best(text, low, token.start(), options, end)
             if best is not None:
                 found.append(best)
                 end = best.end
         return found
 
+    def _beginning(self, words: Sequence[str]) -> list[tuple[str, tuple[int, str]]]:
+        """Values that begin with these words, or with some of them and are no longer."""
+        heads = (tuple(words[:n]) for n in range(1, len(words) + 1))
+        return [each for head in heads if head in self._by_head for each in self._by_head[head].items()]
 
-def _best(text: str, low: str, at: int, options: dict[str, tuple[int, str]], after: int) -> Span | None:
+
+def _best(text: str, low: str, at: int, options: Iterable[tuple[str, tuple[int, str]]], after: int) -> Span | None:
     best: Span | None = None
-    for value, (offset, kind) in options.items():
+    for value, (offset, kind) in options:
         start = at - offset
         stop = start + len(value)
         if start < after or not low.startswith(value, start) or low[stop : stop + 1].isalnum():

@@ -88,12 +88,12 @@ class Cast:
         """What stands for a value. The same for the same value, another one for another, never one of the log."""
         if kind in _BY_WORD:
             return MAKERS[kind](self, value, self.rng(kind))
-        bare = compact(value) or value
+        bare = value.lower() if kind in _AS_WRITTEN else compact(value) or value
         key = ("" if bare.isdigit() else kind, bare)
         if key not in self._made:
             self._made[key] = self._invent(kind, value)
         made = self._made[key]
-        return _like(value, made) if len(compact(made)) == len(bare) else made
+        return _like(value, made) if kind not in _AS_WRITTEN and len(compact(made)) == len(bare) else made
 
     def word(self, word: str, pool: Sequence[str]) -> str:
         """What stands for one word, in the word's own case."""
@@ -375,3 +375,5 @@ MAKERS: dict[str, Maker] = {
 }
 # Translated part by part; the parts are what the conversation remembers.
 _BY_WORD = frozenset({"name", "organisation", "place", "address", "deny_list", "date_of_birth", "age"})
+# What stands between their letters and digits tells two of them apart: 10.1.11.5 is not 10.11.1.5.
+_AS_WRITTEN = frozenset({"ip", "email", "url_credentials", "connection_string"})

@@ -14,7 +14,7 @@ from slmfleet.curation.detect import Detector, plausible
 from slmfleet.curation.entities import DEFAULT, KINDS, EntityModel, default_model, features_of, tokens_of
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.models import default_detector, model_of
-from slmfleet.curation.personal import Span
+from slmfleet.curation.spans import Span
 from slmfleet.curation.tenant import deny_list, detector_of, tenant_patterns
 
 FOUND = [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmfleet.curation.personal import find, iban_ok, luhn
-from slmfleet.curation.redact import Redactor, Seeker
+from slmfleet.curation.redact import Redactor, Seeker, mapped, strings_in
 from slmfleet.curation.redact_file import redact_file
 
 FOUND = [
@@ -130,3 +130,63 @@ def test_a_usage_record_keeps_its_form(tmp_path: Path) -> None:
     assert clean["request"]["messages"][0]["content"] == f"I am {answer}"
     assert clean["request"]["max_tokens"] == 12
     assert answer != "anna@corp.com"
+
+
+HOSTILE = ["postgres://a:", "a", "Xa-", "a@", "://", "1 ", "1-", "eyJaaaaaaaa.", "key=", "1:", "Ab ", "(1"]
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_a_prompt_made_to_keep_the_patterns_busy_is_searched_to_its_end(unit: str) -> None:
+    text = "me@corp.com " + unit * (30_000 // len(unit)) + " you@corp.com"
+    assert [s.value for s in find(text) if s.kind == "email"][-1].endswith("you@corp.com")
+
+
+def test_a_text_of_thousands_of_values_loses_none() -> None:
+    text = "\n".join(f"user{i}@corp{i}.com" for i in range(3_000))
+    assert len(find(text)) == 3_000
+
+
+def test_numbers_that_begin_alike_are_looked_up_by_more_than_their_first_word() -> None:
+    seeker = Seeker((f"+1 {200 + i // 1000} {i:04d}", "phone") for i in range(5_000))
+    assert max(map(len, seeker._by_head.values())) == 1
+    assert [s.value for s in seeker.spans("call +1 203 3007, or +1 203 9999")] == ["+1 203 3007"]
+
+
+@pytest.mark.parametrize("frame", ["%s", "Result: %s", " %s", '{"again": %s}'])
+def test_a_name_in_escaped_json_is_replaced_as_the_same_name_elsewhere(frame: str) -> None:
+    redactor = Redactor()
+    texts = ["my name is Jürgen Núñez", frame % json.dumps({"name": "Jürgen Núñez", "at": "caf\u00e9 😀"})]
+    for text in texts:
+        redactor.learn("c", text)
+    name, answer = (redactor.redact("c", text) for text in texts)
+    assert f'"name": "{name.removeprefix("my name is ")}"' in answer
+    assert "n\\u00fa" not in answer.lower() and '"at": "caf\\u00e9 \\ud83d\\ude00"' in answer
+    assert redactor.leaks(texts[1]) == ["name"] and redactor.leaks(answer) == []
+
+
+def test_an_escaped_name_that_nothing_else_names_is_found() -> None:
+    redactor = Redactor()
+    text = json.dumps({"note": "Herr Jürgen Müller called", "inner": json.dumps({"who": "Frau Émilie Lefèvre"})})
+    redactor.learn("c", text)
+    made = json.loads(redactor.redact("c", text))
+    left = made["note"] + json.loads(made["inner"])["who"]
+    assert not [word for word in ("Jürgen", "Müller", "Émilie", "Lefèvre") if word in left]
+
+
+def test_a_key_that_is_a_value_is_replaced_and_other_keys_stay() -> None:
+    redactor = Redactor()
+    arguments = {"anna@corp.com": {"role": "admin"}, "phone_number": "x", "Paris": 1}
+    for text in strings_in(arguments):
+        redactor.learn("c", text)
+    made = mapped(arguments, lambda text: redactor.redact("c", text))
+    key, *others = made
+    assert others == ["phone_number", "Paris"] and "corp" not in key
+    assert redactor.redact("c", "I am anna@corp.com") == f"I am {key}"
+    assert redactor.leaks(next(strings_in(arguments))) == ["email"]
+
+
+@pytest.mark.parametrize("between", [" ", "\n", "\u00a0", "\t"])
+def test_the_leak_test_finds_a_name_in_any_case_and_across_a_line(between: str) -> None:
+    redactor = Redactor()
+    redactor.learn("c", "my name is Xaver Quandtmann")
+    assert redactor.leaks(f"XAVER{between}quandtmann") == ["name"]

@@ -57,6 +57,21 @@ def test_a_person_stays_one_person_however_the_name_is_written() -> None:
     assert name != "Xaver Quandt"
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("10.1.11.5", "10.11.1.5"),
+        ("10.0.1.12", "10.0.11.2"),
+        ("a.berg@corp.com", "ab.erg@corp.com"),
+        ("anna_berg@corp.com", "annaberg@corp.com"),
+    ],
+)
+def test_two_values_that_differ_by_their_separators_stay_two(one: str, other: str) -> None:
+    (made,) = redacted(f"from {one} to {other} and {one.upper()}")
+    _, first, _, second, _, third = made.split()
+    assert first != second and first == third
+
+
 def test_an_address_of_a_person_holds_the_persons_name() -> None:
     mail, name = redacted("write to xaver.quandt@corp.com", "my name is Xaver Quandt.")
     given, family = name.removeprefix("my name is ").rstrip(".").lower().split()
