@@ -84,7 +84,8 @@ def clean(config: Config, me: RouterObject, facts: RouterFacts) -> Cleaning:
     """The next step: look, fix in status what goes, make the job, and forget what it removed."""
     keep = me.spec.store.artifact_retention_days
     if keep is None:
-        return Cleaning(None)
+        job = me.status.cleanup.job if me.status.cleanup else None
+        return Cleaning(None, delete=(("Job", job),) if job else ())
     status, need = me.status.cleanup or CleanupStatus(), needed(facts.specialists.values())
     if status.job is not None:
         return _under_way(config, me, status, facts.jobs.get(status.job), need, facts.now)
@@ -105,9 +106,10 @@ def _under_way(config: Config, me: RouterObject, status: CleanupStatus, fact: Jo
     assert status.job is not None
     keep = me.spec.store.artifact_retention_days or 0
     going = list(status.removing)
-    if fact is None and set(going) & set(need):  # the spec went back to what it was: look again
+    waits = fact is None or fact.state == "Running"
+    if waits and set(going) & set(need):  # the spec went back to what it was; a job may wait for a node for hours
         again = status.model_copy(update={"job": None, "removing": [], "time": None})
-        return Cleaning(again, _standing(again, keep))
+        return Cleaning(again, _standing(again, keep), delete=(("Job", status.job),))
     if fact is not None and fact.state == "Succeeded":
         left = [each for each in status.unneeded if each.path not in going]
         done = status.model_copy(update={"job": None, "removing": [], "unneeded": left, "time": None,

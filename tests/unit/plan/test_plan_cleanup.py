@@ -180,3 +180,17 @@ def test_what_is_noted_and_what_goes_at_once_is_bounded() -> None:
 def test_every_look_of_a_removal_makes_the_same_job() -> None:
     me = keeping(30, job="clean-agents-x", removing=[OLD])
     assert applied_of(planned(me)) == applied_of(planned(me, 99))
+
+
+@pytest.mark.parametrize("job", [{}, {"clean-agents-x": JobFact("Running")}], ids=["not seen yet", "waits for a node"])
+def test_a_removal_of_what_is_needed_again_takes_its_job_back(job: dict[str, JobFact]) -> None:
+    """Without its deletion the job would remove, hours later, the folder of an adapter that serves."""
+    me = keeping(30, job="clean-agents-x", removing=[OLD, OTHER])
+    plan = planned(me, specialists={"intents": specialist(status={"stable": revision(path=OLD)})}, jobs=job)
+    assert "job" not in cleaning(plan)
+    assert plan.delete == (("Job", "clean-agents-x"),)
+
+
+def test_a_retention_that_is_taken_back_takes_back_its_job() -> None:
+    plan = planned(keeping(None, job="clean-agents-x", removing=[OLD]))
+    assert plan.delete == (("Job", "clean-agents-x"),)
