@@ -66,7 +66,10 @@ class Board:
         """Ask every gateway, for ever."""
         async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:  # a proxy knows no pods
             while True:
-                await self.look(client)
+                try:
+                    await self.look(client)
+                except Exception:  # one gateway, or one object that cannot be read, must not end it for all
+                    log.exception("a look at the gateways failed; looking again")
                 await asyncio.sleep(every_seconds)
 
     async def look(self, client: httpx.AsyncClient) -> None:

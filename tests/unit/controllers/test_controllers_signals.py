@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -122,3 +123,20 @@ def test_calls_are_counted_by_adapter_from_when_the_watch_began(watch: Watch) ->
         watch.board.take("agents/g-0", GatewaySignals(instance="i", uptime_seconds=second,
                                                       specialists={"one": SpecialistSignals(arms=arms)}))
     assert watch.board.calls() == pytest.approx({"one-0123456789ab": 4.0}, rel=0.01)
+
+
+async def test_an_object_that_cannot_be_read_does_not_end_the_board(caplog: pytest.LogCaptureFixture) -> None:
+    """Without its board an operator scales nothing and promotes nothing, and says nothing of it."""
+    looks, second = [], asyncio.Event()
+
+    def gateways() -> dict[str, str]:
+        looks.append(1)
+        if len(looks) == 1:
+            raise ValueError("a status of a newer release")
+        second.set()
+        return {}
+
+    task = asyncio.create_task(Board(gateways, lambda router: None).run(0.0))
+    await asyncio.wait_for(second.wait(), 30)
+    task.cancel()
+    assert "a status of a newer release" in caplog.text
