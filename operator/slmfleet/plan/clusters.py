@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
 from slmfleet.api import conditions
@@ -16,6 +18,7 @@ from slmfleet.wire.discovery import FoundCluster
 from slmfleet.wire.routes import OutputFormat as FoundFormat
 
 TOLERATED_DRIFT_PERCENT = 10.0
+SCHEMA_CHARACTERS = 65_536
 
 
 def ours(existing: ClusterObject | None, router: str) -> bool:
@@ -44,8 +47,26 @@ def cluster_object(router: RouterObject, found: FoundCluster) -> Object:
 
 
 def _format(found: FoundFormat) -> OutputFormat:
-    schema = orjson.dumps(found.json_schema, option=orjson.OPT_SORT_KEYS).decode() if found.json_schema else None
+    schema = _schema(found.json_schema) if found.json_schema else None
     return OutputFormat(type=found.type, json_schema=schema, labels=found.labels[:1024] if found.labels else None)
+
+
+def _schema(found: dict[str, Any]) -> str | None:
+    """As text that a TaskCluster takes: where it is too long without its lists of values, and if need be none."""
+    for schema in (found, _without_values(found)):
+        text = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS).decode()
+        if len(text) <= SCHEMA_CHARACTERS:
+            return text
+    return None
+
+
+def _without_values(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_values(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: value for key, value in schema.items() if key != "enum" or not isinstance(value, list)}
+    return {key: _without_values(value) for key, value in kept.items()}
 
 
 def _metric(found: FoundFormat) -> str:

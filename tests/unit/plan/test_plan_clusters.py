@@ -172,3 +172,19 @@ def test_whether_a_specialist_is_worth_it_is_a_condition_with_its_reason(verdict
     kept = planned(None, status={**plan.status, "run": 3})
     assert conditions(kept)["Suitable"] == (status, verdict), "it stays until a run judges it again"
     assert conditions(plan)["Ready"][0] == "True"
+
+
+@pytest.mark.parametrize("keys, values, kept", [(2, 400, True), (3, 400, False), (9_000, 1, None)])
+def test_a_schema_too_long_for_the_api_loses_its_lists_of_values_and_not_the_router(
+    keys: int, values: int, kept: bool | None
+) -> None:
+    """A Router that cannot write down a task serves none of the others either."""
+    fields = {f"field-{k}": {"type": "string", "enum": [f"{k} {v} " + "x" * 50 for v in range(values)]}
+              for k in range(keys)}  # fmt: skip
+    form = OutputFormat(type="json", json_schema={"type": "object", "properties": {**fields, "enum": {"type": "null"}}})
+    schema = cluster_object(router(), found(output_format=form))["spec"]["outputFormat"].get("jsonSchema")
+    if kept is None:
+        assert schema is None
+        return
+    made = json.loads(schema)["properties"]
+    assert [*made] == sorted([*fields, "enum"]) and ("enum" in made["field-1"]) == kept
