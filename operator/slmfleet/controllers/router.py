@@ -43,6 +43,7 @@ async def observe(context: Context, me: RouterObject) -> RouterFacts:
         templates=_templates(context, prefix, {name: b.spec.source.store_path for name, b in bases.items()}),
         jobs=context.jobs(pinned.job, cleanup.job if cleanup else None),
         folders=context.store.folders(prefix, FOLDER_KINDS) if wants_look(me, context.now()) else None,
+        earlier_run=0 if pinned.run or pinned.job else context.store.last_run(prefix, f"discovery/{me.meta.name}"),
         discovery=context.store.read(prefix, f"{folder}/result.json", DiscoveryResult) if pinned.job else None,
         table=await _table(context, me), claim=await _claim(context, me),
         secrets=await _secrets(context, me), gateways_ready=_ready(context, me.meta.name),

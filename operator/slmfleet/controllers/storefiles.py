@@ -43,6 +43,14 @@ class StoreFiles:
                 continue
         return frozenset(found)
 
+    def last_run(self, prefix: str, kind: str) -> int:
+        """The highest number of a folder in KIND with a whole result; 0 where there is none."""
+        try:
+            found = [each for each in (self._root / prefix / kind).iterdir() if each.name.isdecimal()]
+        except OSError:
+            return 0
+        return max((int(each.name) for each in found if (each / "result.json").is_file()), default=0)
+
     def chat_template(self, prefix: str, folder: str) -> ChatTemplate | None:
         """The tokenizer's chat template: its own file, or a field of tokenizer_config.json."""
         at = self._root / prefix / folder

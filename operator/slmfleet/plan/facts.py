@@ -109,7 +109,8 @@ class SpecialistFacts:
 
 @dataclass(frozen=True)
 class RouterFacts:
-    """What one Router's plan depends on. `folders`: of the store, where this is a look that lists them."""
+    """What one Router's plan depends on. `folders`: of the store, where this is a look that lists them. `earlier_run`:
+    the last discovery run in the store of a Router whose status knows of none."""
 
     clusters: Mapping[str, ClusterObject]
     specialists: Mapping[str, SpecialistObject]
@@ -125,6 +126,7 @@ class RouterFacts:
     now: datetime
     llm_errors: int = 0
     folders: frozenset[str] | None = None
+    earlier_run: int = 0
 
 
 @dataclass(frozen=True)

@@ -211,9 +211,10 @@ def _discover(config: Config, me: RouterObject, facts: RouterFacts, captured: in
     new = captured - status.captured_at_run
     rested = status.time is None or (facts.now - status.time).total_seconds() >= spec.interval_seconds
     if new >= spec.minimum_calls and rested:
-        started = status.model_copy(update={"job": discovery_job_name(me.meta.name, status.run + 1),
+        last = max(status.run, facts.earlier_run)  # a Router made again goes on: what is in the store is not its answer
+        started = status.model_copy(update={"run": last, "job": discovery_job_name(me.meta.name, last + 1),
                                             "captured_at_run": captured})
-        return _Discovery(started, _running(status.run + 1))
+        return _Discovery(started, _running(last + 1))
     if status.run == 0:
         return _Discovery(status, conditions.unknown(
             "Discovered", "WaitingForCalls", f"{new:,} of {spec.minimum_calls:,} calls in the log"))
@@ -244,7 +245,7 @@ def _under_way(config: Config, me: RouterObject, facts: RouterFacts) -> _Discove
     made = discover_job(config, discovery_job_name(me.meta.name, run), (me.meta.name, me.meta.uid), me.spec, run,
                         store_prefix(me.spec.store.url),
                         classifier.path(status.classifier) if status.classifier else None)
-    part = _running(run) if status.run == 0 else _discovered(status)
+    part = _running(run) if status.time is None else _discovered(status)
     return _Discovery(status, part, objects=(made,))
 
 

@@ -367,3 +367,15 @@ def test_the_gateway_holds_no_private_key() -> None:
     mounted = {v["secret"]["secretName"] for v in deployment["spec"]["template"]["spec"]["volumes"] if "secret" in v}
     assert mounted == {"slmfleet-keys"}
     assert ARTIFACT not in json.dumps(deployment)
+
+
+def test_a_router_that_was_made_again_goes_on_after_the_runs_in_its_store() -> None:
+    """Or it would take the old run's result, of traffic long gone, for that of its first own run."""
+    me = router()
+    plan = planned(me, signals=(captured(1000),), earlier_run=7)
+    assert plan.status["discovery"]["job"] == "discover-agents-0008"
+    again = planned(after(me, plan), signals=(captured(1000),))
+    assert conditions(again)["Discovered"] == ("Unknown", "JobRunning")
+    (job,) = [each for each in again.apply if each["kind"] == "Job"]
+    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert args[args.index("--previous") + 1].endswith("discovery/agents/0007")
