@@ -85,10 +85,11 @@ def is_true(conditions: Iterable[Condition], type: str) -> bool:
 
 
 def _condition(type: str, status: ConditionStatus, reason: str, message: str) -> Condition:
-    return Condition(type=type, status=status, reason=reason, message=_shortened(message))
+    return Condition(type=type, status=status, reason=reason, message=shortened(message))
 
 
-def _shortened(message: str) -> str:
+def shortened(message: str) -> str:
+    """As much of a text as a status takes: the API server refuses a whole status for one that is longer."""
     return message if len(message) <= _MESSAGE_LIMIT else message[: _MESSAGE_LIMIT - 1] + "…"
 
 

@@ -15,7 +15,7 @@ from slmfleet.api.specialist import Base, RetrainStatus, TrainingStatus, TrialSt
 from slmfleet.plan import retrain, select
 from slmfleet.plan.facts import ClusterObject, SpecialistFacts, SpecialistObject
 from slmfleet.plan.names import object_name, short
-from slmfleet.plan.trial import all_failed, pending, told
+from slmfleet.plan.trial import all_failed, pending, told, trial_jobs
 from slmfleet.plan.work import Work
 
 RAYJOB_NAME = 47  # KubeRay refuses a longer one
@@ -137,8 +137,9 @@ def _need(me: SpecialistObject, cluster: ClusterObject) -> select.Need:
 def choose(work: Work, winner: str) -> None:
     """Fix the base that the trials chose; a step of its own, as fixing the inputs is."""
     pin: TrainingStatus = work.changes["training"]
-    reason = f"measured best: {told(pin.trials)}"
+    reason = conditions.shortened(f"measured best: {told(pin.trials)}")
     key = short([pin.spec_digest, pin.cluster_version, pin.discovery_run, winner])
+    work.deletes += trial_jobs(work.me, served=work.facts.ray_jobs_served)
     work.changes |= {"base": winner, "base_reason": reason,
                      "training": pin.model_copy(update={"key": key, "trial_winner": winner})}
     work.state(conditions.unknown("BaseSelected", "Measured", f"{winner}: {reason}"), f"Chose {winner}"[:63])
@@ -157,19 +158,31 @@ def _fix(work: Work, wanted: str, cluster: ClusterObject, chosen: select.Ranked,
     me, now = work.me, work.facts.now
     inputs = [wanted, cluster.status.version, cluster.status.run]
     suitable = [r.name for r in select.rank(work.base_specs(), me.spec.base.limits, _need(me, cluster)) if r.suitable]
-    work.changes |= {
-        "base": chosen.name, "base_reason": chosen.reason,
-        "training": TrainingStatus(
-            key=short([*inputs, chosen.name]), spec_digest=wanted,
-            trials=_contenders(me.spec.base, suitable, inputs) if trial else [],
-            cluster_version=cluster.status.version, discovery_run=cluster.status.run,
-            task_calls=retrain.examples(cluster), trigger=trigger, started=now, bases=suitable[:64])}
+    pin = TrainingStatus(
+        key=short([*inputs, chosen.name]), spec_digest=wanted,
+        trials=_contenders(me.spec.base, suitable, inputs) if trial else [],
+        cluster_version=cluster.status.version, discovery_run=cluster.status.run,
+        task_calls=retrain.examples(cluster), trigger=trigger and conditions.shortened(trigger), started=now,
+        bases=suitable[:64])
+    work.changes |= {"base": chosen.name, "base_reason": conditions.shortened(chosen.reason), "training": pin}
+    wanted_still = _jobs(work, replace(me, status=me.status.model_copy(update={"training": pin})))
+    work.deletes += sorted(_jobs(work, me) - wanted_still)
     if me.spec.retrain is not None:
         before = work.changes.get("retrain") or me.status.retrain or RetrainStatus()
         work.changes["retrain"] = retrain.restart(before, me.spec.retrain, trigger, failures, now)
     work.supersede_candidate("the spec changed")
     told = "inputs of the next revision are fixed" + (f"; {trigger}" if trigger else "")
     work.state(conditions.unknown("DatasetReady", "Pinned", told), "Curating")
+
+
+def _jobs(work: Work, me: SpecialistObject) -> set[tuple[str, str]]:
+    """Kind and name of the jobs of what is pinned: once it is no more wanted they would train on, and stay for good."""
+    made, pin, served = names(me), me.status.training, work.facts.ray_jobs_served
+    training = "RayJob" if served else "Job"
+    found = {("Job", pin.dataset_job), (training, pin.job), ("Job", pin.evaluation_job)}
+    if made is not None:
+        found |= {("Job", made.dataset_job), (training, made.training_job), ("Job", made.evaluation_job)}
+    return {*trial_jobs(me, served=served), *((kind, name) for kind, name in found if name is not None)}
 
 
 def _thin_and_newer(work: Work) -> bool:

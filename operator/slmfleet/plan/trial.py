@@ -43,6 +43,12 @@ def trial_names(me: SpecialistObject) -> list[TrialNames]:
         evaluation_job=object_name("measure", name, each.key)) for each in me.status.training.trials]
 
 
+def trial_jobs(me: SpecialistObject, *, served: bool) -> list[tuple[str, str]]:
+    """Kind and name of the trials' jobs. `served`: whether trainings are RayJobs."""
+    return [job for each in trial_names(me)
+            for job in (("RayJob" if served else "Job", each.training_job), ("Job", each.evaluation_job))]
+
+
 def pending(pin: TrainingStatus) -> bool:
     """Whether the base is still to be chosen."""
     return bool(pin.trials) and pin.trial_winner is None

@@ -19,7 +19,8 @@ Outcome = Literal["Promoted", "RolledBack", "Refused", "Superseded"]
 
 @dataclass
 class Work:
-    """A status to change, conditions to state, objects to apply. `notes` are conditions that are no part of Ready."""
+    """A status to change, conditions to state, objects to apply, names to delete. `notes` are conditions that are no
+    part of Ready."""
 
     config: Config
     me: SpecialistObject
@@ -28,6 +29,7 @@ class Work:
     parts: list[Condition] = field(default_factory=list)
     notes: list[Condition] = field(default_factory=list)
     objects: list[Object] = field(default_factory=list)
+    deletes: list[tuple[str, str]] = field(default_factory=list)
     stopped: Condition | None = None
     stage: str | None = None
 
@@ -72,7 +74,7 @@ class Work:
     def end(self, revision: Revision, outcome: Outcome, reason: str) -> None:
         """Write the end of a revision into the history, newest first."""
         entry = HistoryEntry(revision=revision.name, artifact=revision.artifact, key=revision.key, outcome=outcome,
-                             reason=reason, trigger=revision.trigger, time=self.facts.now)
+                             reason=conditions.shortened(reason), trigger=revision.trigger, time=self.facts.now)
         before = self.changes.get("history", list(self.me.status.history))
         self.changes["history"] = [entry, *before][:20]
 
@@ -91,7 +93,7 @@ class Work:
         if status.stable is not None and status.candidate is None and status.stable.evaluation and self.stopped is None:
             status = status.model_copy(update={"score": score(status.stable.evaluation)})
         waiting = self.stopped is None and self.stage != "Promoted"
-        return Plan(apply=tuple(self.objects),
+        return Plan(apply=tuple(self.objects), delete=tuple(self.deletes),
                     status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
                     conditions=(*conditions.summary(self.parts, stopped=self.stopped), *self.notes),
                     resync_seconds=1.0 if waiting else None)

@@ -358,3 +358,33 @@ def test_the_clock_is_not_part_of_any_name() -> None:
     observed: SpecialistFacts = facts()
     assert applied(plan_specialist(CONFIG, me, observed)) == applied(
         plan_specialist(CONFIG, me, replace(observed, now=later(9999), router=router())))
+
+
+def test_a_training_that_the_spec_no_longer_asks_for_ends_and_its_dataset_stays() -> None:
+    me = pinned()
+    me = after(me, planned(me, curation=CURATED))
+    old = names(me)
+    assert old is not None
+    changed = replace(me, spec=specialist(training={"steps": 7}).spec)
+    plan = planned(changed, curation=CURATED)
+    assert plan.delete == (("Job", old.evaluation_job), ("Job", old.training_job))
+    rays = planned(changed, curation=CURATED, ray_jobs_served=True)
+    assert rays.delete == (("Job", old.evaluation_job), ("RayJob", old.training_job))
+    assert planned(me, curation=CURATED).delete == ()
+
+
+def test_a_change_of_what_is_trained_on_ends_the_curation_under_way() -> None:
+    me = pinned()
+    old = names(me)
+    assert old is not None
+    me = after(me, planned(me))
+    plan = planned(replace(me, spec=specialist(dataset={"minimumExamples": 11}).spec))
+    assert ("Job", old.dataset_job) in plan.delete
+
+
+def test_no_reason_is_longer_than_a_status_takes() -> None:
+    """The API server would refuse the whole status, at every look."""
+    me = pinned()
+    refused = REFUSED.model_copy(update={"reasons": ["a reason " * 600]})
+    plan = planned(me, curation=CURATED, training=TRAINED, evaluation=refused)
+    assert len(plan.status["history"][0]["reason"]) == 4096

@@ -175,3 +175,21 @@ def test_a_better_base_must_show_it_in_a_trial_and_other_triggers_keep_the_base(
     tried = after(me, planned(me, bases=newer, now=later(60), curation=None))
     assert [each.base for each in tried.status.training.trials] == ["new", "a"]
     assert (tried.status.training.trigger or "").startswith("BetterBase: BaseModel new")
+
+
+def test_the_jobs_of_trials_go_once_a_base_is_chosen() -> None:
+    me = on_trial(2)
+    jobs = [*jobs_of(me, "a"), *jobs_of(me, "b")]
+    seen = {"a": figure(0.7), "b": figure(0.9)}
+    assert planned(me, trials={"a": figure(0.7)}).delete == ()
+    assert planned(me, trials=seen).delete == tuple(("Job", name) for name in jobs)
+
+
+def test_many_long_failures_fit_into_the_reason_of_the_choice() -> None:
+    bases = {f"base-{i}": base(f"base-{i}", parameters=10 + i) for i in range(8)}
+    me = specialist(base={"trial": 8})
+    me = after(me, planned(me, curation=None, bases=bases))
+    failed = JobFact("Failed", JobFailure(reason="OutOfMemory", message="out of memory " * 90))
+    plan = planned(me, bases=bases, trials={"base-0": figure(0.7)},
+                   jobs={jobs_of(me, name)[0]: failed for name in bases if name != "base-0"})
+    assert (plan.status["base"], len(plan.status["baseReason"])) == ("base-0", 4096)
