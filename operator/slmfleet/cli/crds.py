@@ -24,6 +24,7 @@ def crds(
     """Write the CustomResourceDefinitions of the four kinds."""
     try:
         write(out, plain())
+        typer.echo(f"{len(plain())} CustomResourceDefinitions in {out}")
         if chart is not None:
             write(chart, templates())
     except OSError as error:

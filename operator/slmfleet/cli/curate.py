@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from slmfleet.cli.problem import fail
+from slmfleet.cli.problem import fail, ready_file, ready_folder
 from slmfleet.cli.redact import DENY_HELP, MODEL_HELP, PATTERNS_HELP, reported
 
 
@@ -42,6 +42,7 @@ def curate(
     Split by conversation and by time: held out are the latest conversations, and no prompt stands in both files.
     """
     from slmfleet.curation import curate as stage
+    from slmfleet.curation.language import LANGUAGES
     from slmfleet.curation.sources import Reader
     from slmfleet.curation.tenant import detector_of
     from slmfleet.curation.workers import Workers
@@ -49,15 +50,22 @@ def curate(
     def say(line: str) -> None:
         typer.echo(f"curate: {line}", err=True)
 
+    spoken = tuple(x.strip().lower() for x in languages.split(",") if x.strip())
+    for code in spoken:
+        if code not in LANGUAGES:
+            fail(f"--languages {code}: not one that can be told; these can: {', '.join(LANGUAGES)}")
     settings = stage.Settings(
         cluster, min_examples, heldout_share, _time("--since", since), _time("--until", until), seed,
-        tuple(x.strip().lower() for x in languages.split(",") if x.strip()), max_tokens, max_origin_share,
+        spoken, max_tokens, max_origin_share,
         max_examples, signs,
     )  # fmt: skip
     use = Workers(workers or 1, ray) if workers or ray else None
     with reported():
         found = stage.read_clusters(clusters)
         found.named(cluster)
+        ready_folder(out)
+        if rejected is not None:
+            ready_file(rejected)
         detector = detector_of(model, deny, patterns)
         reader = Reader(records, identity, source, rejected)
         done = stage.curate(reader, found, settings, say, use, detector)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from slmfleet.cli.problem import ready_file, ready_folder
+
 
 def discover(
     records: Annotated[Path, typer.Option(help="A log: file, folder or pattern; see --source.")],
@@ -52,23 +54,28 @@ def discover(
     from slmfleet.curation import discover as stage
     from slmfleet.curation.sample import Bounds
     from slmfleet.curation.sources import left_out, read_log
-    from slmfleet.recognise.classifier import Classifier
 
     def say(line: str) -> None:
         typer.echo(f"discover: {line}", err=True)
 
     with reported():
+        ready_folder(out)
+        if rejected is not None:
+            ready_file(rejected)
+        used = stage.read_in_use(in_use) if in_use is not None and in_use.is_file() else None
+        if in_use is not None and used is None:
+            say(f"--in-use {in_use} is not there: the new classifier is compared with nothing")
+        earlier = stage.read_previous(previous) if previous is not None else []
+        if previous is not None and not earlier:
+            say(f"--previous {previous} holds no task of an earlier run: every name is new")
         log = read_log(records, identity, source, rejected, Bounds(max_records, max_mib << 20))
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
+        if not log.records:
+            say(f"{records}: {log.read} lines, none of them a call; --source names what wrote them")
         share = log.sample.share if log.sample is not None else 1.0
         if share < 1:
             say(f"a large log: tasks are sought in {share:.3%} of its conversations ({len(log.records)} records)")
-        earlier = stage.read_previous(previous) if previous is not None else []
-        if in_use is not None and not in_use.is_file():
-            say(f"--in-use {in_use} is not there: the new classifier is compared with nothing")
-            in_use = None
-        used = Classifier.load(in_use, None) if in_use is not None else None
         settings = stage.Settings(min_size, min_share, foreign_rate, seed, used, embedder)
         found = stage.discover(log, settings, earlier, say)
         if share < 1 and log.sample is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slmfleet.cli.cluster import connect
-from slmfleet.cli.problem import fail
+from slmfleet.cli.problem import fail, read
 
 if TYPE_CHECKING:
     from slmfleet.gateway.explain import Explanation
@@ -188,10 +188,8 @@ def _chat(prompt: str, system: str | None, model: str | None) -> dict[str, Any]:
 def _body(path: Path) -> tuple[dict[str, Any], str]:
     """Body and API of a request, or of the request in a usage record."""
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        fail(f"--request {path}: {error.strerror}")
-    except ValueError as error:
+        found = json.loads(read("--request ", path))
+    except (ValueError, RecursionError) as error:
         fail(f"--request {path}: not JSON: {error}")
     if not isinstance(found, dict):
         fail(f"--request {path}: not an object")

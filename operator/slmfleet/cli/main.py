@@ -38,6 +38,22 @@ class Lazy(typer.core.TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """As ever, but a wrong command line is one line on stderr, as every other failure is."""
+        if not settings.get("standalone_mode", True):
+            return super().main(*args, **settings)
+        settings["standalone_mode"] = False
+        try:
+            code = super().main(*args, **settings)
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            where = getattr(getattr(error, "ctx", None), "command_path", "slmfleet")
+            said = " ".join(error.format_message().split()).rstrip(".")
+            typer.echo(f"slmfleet: {said}; see {where} --help", err=True)
+            code = getattr(error, "exit_code", 2)
+        sys.exit(code if isinstance(code, int) else 0)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         ctx.meta[RESOLVING] = True
         return super().resolve_command(ctx, args)
@@ -62,13 +78,15 @@ class Lazy(typer.core.TyperGroup):
         return command
 
 
-app = typer.Typer(cls=Lazy, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+app = typer.Typer(cls=Lazy, invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False,
                   help="slmfleet: from an agent fleet's LLM traffic to served, proven specialists.")
 
 
 @app.callback()
-def _root() -> None:
+def _root(context: typer.Context) -> None:
     """slmfleet: from an agent fleet's LLM traffic to served, proven specialists."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def run() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from slmfleet.cli.problem import fail
+from slmfleet.cli.problem import fail, ready_file
 
 MODEL_HELP = "default, none, spacy:NAME, transformers:NAME or gliner:NAME."
 DENY_HELP = "Values to replace wherever they stand, one a line; after a tab, their kind."
@@ -39,7 +39,7 @@ def reported() -> Iterator[None]:
 
 
 def redact(
-    records: Annotated[Path, typer.Option(help='Usage records or lines of {"id", "text"}: .jsonl, .jsonl.gz.')],
+    records: Annotated[Path, typer.Option(help='Usage records or lines of {"id", "text"}; plain, gzip or Zstandard.')],
     out: Annotated[Path, typer.Option(help="The same lines, redacted.")],
     report: Annotated[Path, typer.Option(help="Counts by type and the leak test, as JSON.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "default",
@@ -56,11 +56,19 @@ def redact(
     from slmfleet.curation import redact_file
     from slmfleet.curation.tenant import detector_of
 
+    def say(line: str) -> None:
+        typer.echo(f"redact: {line}", err=True)
+
+    if out.absolute() == report.absolute():
+        fail(f"--report {report} is the file of --out; name another")
     with reported():
-        found = redact_file.redact_file(records, out, report, seed, detector_of(model, deny, patterns))
-        text = found.model_dump_json()
+        ready_file(out)
+        ready_file(report)
+        found = redact_file.redact_file(records, out, report, seed, detector_of(model, deny, patterns), say)
+        if not found.lines:
+            say(f"{records} holds no line with a request, a response or a text: nothing was redacted")
         if as_json:
-            typer.echo(text)
+            typer.echo(found.model_dump_json(by_alias=True))
         else:
             counts = ", ".join(f"{n} {kind}" for kind, n in sorted(found.replaced.items())) or "nothing"
             typer.echo(

@@ -41,7 +41,7 @@ def _result(outcome: Outcome, lines: int) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(read("--pairs ", path).splitlines(), 1):
+    for number, line in enumerate(read("--pairs ", path).split("\n"), 1):
         if line.strip():
             yield _line(path, number, line)
 
@@ -49,13 +49,16 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
 def _line(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         fail(f"{path}:{number}: not JSON")
     if not isinstance(found, dict):
         fail(f"{path}:{number}: not an object")
     unknown = set(found) - {"candidate", "baseline", "conversation", "id", "time"}
     if unknown:
         fail(f"{path}:{number}: unknown key {sorted(unknown)[0]}")
+    conversation = found.get("conversation")
+    if conversation is not None and not isinstance(conversation, str | int):
+        fail(f"{path}:{number}: conversation must be a text, not {conversation!r}")
     for side in ("candidate", "baseline"):
         value = found.get(side)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):

@@ -134,10 +134,13 @@ def read_clusters(folder: Path) -> Clusters:
             for line in lines:
                 row = orjson.loads(line)
                 assigned[row["id"]] = names.get(row["cluster"], row["cluster"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CurationError("ClustersNotReadable", f"{folder}: {error}; run `slmfleet discover` again") from error
     path = folder / "classifier.npz"
-    return Clusters(file, assigned, Classifier.load(path, None) if path.is_file() else None)
+    try:
+        return Clusters(file, assigned, Classifier.load(path, None) if path.is_file() else None)
+    except ValueError as error:
+        raise CurationError("ClustersNotReadable", f"{error}; run `slmfleet discover` again") from error
 
 
 def curate(

@@ -14,17 +14,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from slmfleet.curation import embed, judge, naming, router
 from slmfleet.curation.calls import Call, call_of
 from slmfleet.curation.describe import Cluster, describe, own_frames, whole_of
 from slmfleet.curation.embed import Embedder
+from slmfleet.curation.failures import CurationError
 from slmfleet.curation.free import find_free, is_broad, meanings_within
 from slmfleet.curation.naming import Likeness
 from slmfleet.curation.rest import Rest
 from slmfleet.curation.shapes import LabelField, narrowness, shape_of
 from slmfleet.curation.sources import Log
 from slmfleet.curation.tasks import Group, find_tasks
+from slmfleet.curation.words import words_of
 from slmfleet.recognise.classifier import Classifier
 from slmfleet.store.files import atomic_write
 from slmfleet.wire.discovery import ClassifierRates, ClassifierResult, ClustersFile, DiscoveryResult, Part
@@ -214,7 +217,7 @@ def _named(calls: Sequence[Call], groups: Sequence[Group], previous: Sequence[Li
 
 def _likeness(members: Sequence[Call], labels: LabelField | None, common: int = 5) -> Likeness:
     """What the next run compares: labels, frames, and words that at least `common` calls share."""
-    count = Counter(w for c in members for w in set(naming.words_of(c.frame.user[:600])))
+    count = Counter(w for c in members for w in set(words_of(c.frame.user[:600])))
     words = {w: round(n / len(members), 5) for w, n in count.most_common(400) if n >= common and not w.isdigit()}
     frames = frozenset(c.fingerprint for c in members if not c.frame.is_empty)
     return Likeness("", frozenset(labels.support if labels else ()), frames, words)
@@ -278,18 +281,32 @@ def read_previous(folder: Path) -> list[Likeness]:
     path = folder / "centroids.json"
     if not path.is_file():
         return []
-    return [
-        Likeness(
-            t["name"],
-            frozenset(t["labels"]),
-            frozenset(t["fingerprints"]),
-            t["centroid"],
-            t.get("share"),
-            t.get("narrow", True),
-            t.get("strange"),
-        )
-        for t in json.loads(path.read_text("utf-8"))["tasks"]
-    ]
+    try:
+        return [_likeness_of(t) for t in json.loads(path.read_text("utf-8"))["tasks"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CurationError(
+            "ClustersNotReadable", f"--previous {path}: {error!r}; name a folder that `slmfleet discover` wrote"
+        ) from error
+
+
+def _likeness_of(task: dict[str, Any]) -> Likeness:
+    return Likeness(
+        str(task["name"]),
+        frozenset(task["labels"]),
+        frozenset(task["fingerprints"]),
+        dict(task["centroid"]),
+        task.get("share"),
+        task.get("narrow", True),
+        task.get("strange"),
+    )
+
+
+def read_in_use(path: Path) -> Classifier:
+    """The classifier that gateways use. Raises CurationError where it is none."""
+    try:
+        return Classifier.load(path, None)
+    except ValueError as error:
+        raise CurationError("ClustersNotReadable", f"--in-use {error}; name a classifier.npz") from error
 
 
 def _rates(measured: router.Measured | None) -> ClassifierRates | None:

@@ -114,7 +114,7 @@ class Remembering:
 
 def chosen(name: str | None) -> Embedder:
     """The embedder of that name, see above. Raises CurationError where it is not to be had."""
-    if name == LEXICAL:
+    if name is not None and name.lower() == LEXICAL:
         return Lexical()
     if name is None:
         folder = _bundled()

@@ -6,8 +6,8 @@ for a document that is no JSON lines: it is read whole, up to DOCUMENT_BYTES.
 
 from __future__ import annotations
 
+import codecs
 import glob
-import gzip
 import io
 import re
 import zlib
@@ -27,6 +27,8 @@ _LOG = re.compile(r"\.(jsonl|ndjson|json)(\.gz|\.zst)?$")
 # Files that a GenAI upload hook writes beside a log: content that spans refer to, no log of its own.
 _UPLOADED = re.compile(r"_(inputs|outputs|system_instruction|tool\.definitions)\.jsonl?$")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_PIECE_BYTES = 1 << 16
 
 Refuse = Callable[[str, str, bytes], None]
 
@@ -74,6 +76,10 @@ def lines(path: Path, refuse: Refuse) -> Iterator[tuple[str, bytes]]:
 
 def _lines(name: str, file: IO[bytes], refuse: Refuse) -> Iterator[tuple[str, bytes]]:
     first = file.readline(LINE_BYTES)
+    if first.startswith(_UTF16):
+        refuse("UTF-16 text; logs are UTF-8", name, b"")
+        return
+    first = first.removeprefix(codecs.BOM_UTF8)
     if name.split(".")[-1] != "jsonl" and first.strip() in (b"{", b"["):
         yield from _document(name, first + file.read(DOCUMENT_BYTES), refuse)
         return
@@ -105,20 +111,21 @@ def _opened(path: Path) -> IO[bytes]:
         start = file.read(4)
     kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
     if kind == "gzip":
-        return io.BufferedReader(gzip.open(path, "rb"), 1 << 20)  # type: ignore[arg-type]
+        return io.BufferedReader(_Decompressed(path, lambda: zlib.decompressobj(wbits=31)), 1 << 20)
     if kind == "zstd":
-        return io.BufferedReader(_Zstandard(path), 1 << 20)
+        import zstandard
+
+        return io.BufferedReader(_Decompressed(path, zstandard.ZstdDecompressor().decompressobj), 1 << 20)
     return path.open("rb")
 
 
-class _Zstandard(io.RawIOBase):
-    """The content of a file of Zstandard frames. zstandard's own reader takes a cut file for a whole one."""
+class _Decompressed(io.RawIOBase):
+    """The content of a file of gzip members or Zstandard frames, up to where it is cut. zstandard's own reader takes a
+    cut file for a whole one, and gzip's gives nothing of one that is shorter than its reader's buffer."""
 
-    def __init__(self, path: Path) -> None:
-        import zstandard
-
+    def __init__(self, path: Path, new: Callable[[], Any]) -> None:
         self._file = path.open("rb")
-        self._new = zstandard.ZstdDecompressor().decompressobj
+        self._new = new
         self._frame = self._new()
         self._begun = False
         self._ready = b""
@@ -133,11 +140,11 @@ class _Zstandard(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while not self._ready:
             if self._frame.eof:
-                rest = self._frame.unused_data
+                rest = self._frame.unused_data.lstrip(b"\0")  # files may be padded with zeros
                 self._frame, self._begun = self._new(), False
             else:
                 rest = b""
-            data = rest or self._file.read(1 << 18)
+            data = rest or self._file.read(_PIECE_BYTES)
             if not data:
                 if self._begun:
                     raise EOFError("the compressed file ends in the middle")

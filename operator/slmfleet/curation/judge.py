@@ -12,6 +12,7 @@ from typing import Literal
 from slmfleet.curation import formats, naming
 from slmfleet.curation.calls import Call
 from slmfleet.curation.naming import Likeness
+from slmfleet.curation.words import tells, words_of
 from slmfleet.wire.discovery import Change, Drift, Suitability
 from slmfleet.wire.routes import OutputFormat
 
@@ -120,7 +121,7 @@ def strange_share(calls: Sequence[Call], known: set[str]) -> float:
 
 def _strange(call: Call, known: set[str]) -> bool:
     """Most of its words were in no task of the run before."""
-    words = {w for w in naming.words_of(call.frame.user[:600]) if len(w) > 2 and not w.isdigit()}
+    words = {w for w in words_of(call.frame.user[:600]) if tells(w, frozenset())}
     return bool(words) and len(words & known) < 0.5 * len(words)
 
 

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slmfleet.curation.calls import Call
 from slmfleet.curation.shapes import LabelField, Shape
+from slmfleet.curation.words import best, common_words, latin, tells, words_of
 
 NAME_CHARACTERS = 48
 SAME_TASK = 0.35
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_STOP_WORDS = (
-    "the and for that this with from are was were has have had not but can could would should what which when where "
-    "who why how you your our its his her them they please will about into out get got does did been being there "
-    "here just than then also only one all any some more most very don ll ve need want like know let"
-)
-_STOP = frozenset(_STOP_WORDS.split())
 
 
 @dataclass(frozen=True)
@@ -37,15 +30,9 @@ class Likeness:
     strange: float | None = None
 
 
-def words_of(text: str) -> list[str]:
-    """Lower-case words, CamelCase and snake_case taken apart."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return [p.lower() for p in _PART.findall(plain)]
-
-
 def slug(parts: Sequence[str]) -> str:
-    """A name that Kubernetes accepts."""
-    text = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+    """A name that Kubernetes accepts: words of other scripts in Latin letters."""
+    text = re.sub(r"[^a-z0-9]+", "-", "-".join(map(latin, parts))).strip("-")
     cut = text[:NAME_CHARACTERS]
     if len(text) > NAME_CHARACTERS and "-" in cut:
         cut = cut[: cut.rindex("-")]
@@ -57,13 +44,13 @@ def top_terms(members: Sequence[Call], others: Sequence[Call], count: int = 3) -
     carry what one person said."""
     ours = Counter(w for c in members for w in set(words_of(c.frame.user[:600])))
     theirs = Counter(w for c in others for w in set(words_of(c.frame.user[:600])))
-    floor = max(5, 0.02 * len(members))
+    floor, common = max(5, 0.02 * len(members)), common_words([c.frame.user[:600] for c in members])
     score = {
         w: n / len(members) - theirs[w] / max(1, len(others))
         for w, n in ours.items()
-        if n >= floor and len(w) > 2 and w not in _STOP and not w.isdigit()
+        if n >= floor and tells(w, common)
     }
-    return sorted(score, key=lambda w: (-score[w], w))[:count]
+    return best(score, count)
 
 
 def own_terms(groups: Sequence[Sequence[Call]], count: int = 3) -> list[list[str]]:
@@ -76,14 +63,15 @@ def own_terms(groups: Sequence[Sequence[Call]], count: int = 3) -> list[list[str
         for word, value in each.items():
             total[word] += value
     found = []
+    common = common_words([c.frame.user[:600] for group in groups for c in group])
     for mine, shares, group in zip(within, share, groups, strict=True):
         floor = max(3, 0.05 * len(group))
         score = {
             w: shares[w] * math.log(1 + len(groups) / total[w])
             for w, n in mine.items()
-            if n >= floor and len(w) > 2 and w not in _STOP and not w.isdigit()
+            if n >= floor and tells(w, common)
         }
-        found.append(sorted(score, key=lambda w: (-score[w], w))[:count])
+        found.append(best(score, count))
     return found
 
 

@@ -22,6 +22,8 @@ from slmfleet.wire.records import UsageRecord
 Kind = Literal["records", "otel", "litellm", "openai"]
 KINDS: tuple[Kind, ...] = ("records", "otel", "litellm", "openai")
 Json = dict[str, Any]
+DEEPEST = 250
+TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ def elements(line: bytes, kind: Kind | None) -> Iterator[Element]:
     except orjson.JSONDecodeError:
         yield Aside("not JSON")
         return
+    if too_deep(line, value):
+        yield Aside(TOO_DEEP)
+        return
     if not isinstance(value, dict):
         yield Aside("not a usage record: the line")
         return
@@ -89,6 +94,17 @@ def elements(line: bytes, kind: Kind | None) -> Iterator[Element]:
         yield litellm_log.element(value)
     else:
         yield from openai_stored.elements(value)
+
+
+def too_deep(line: bytes, value: Any) -> bool:
+    """Whether a value is nested deeper than what can be written again."""
+    if line.count(b"[") + line.count(b"{") < DEEPEST:
+        return False
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return True
+    return False
 
 
 def joined(kind: Kind, key: str, bodies: list[Json], root: Path) -> Element:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,13 +11,18 @@ from typing import Any
 import orjson
 from pydantic import Field
 
+from slmfleet.curation import inputs
 from slmfleet.curation.detect import Detector
 from slmfleet.curation.failures import CurationError
+from slmfleet.curation.normal import TOO_DEEP, too_deep
 from slmfleet.curation.redact import BATCH, Redactor, mapped, strings_in
+from slmfleet.curation.sources import Log
 from slmfleet.store.files import atomic_write
 from slmfleet.wire.base import Message
 
 BODIES = ("request", "response", "text")
+TELL_BLOCKS = 40  # about every 10,000 lines
+Say = Callable[[str], None]
 
 
 class RedactionReport(Message):
@@ -52,30 +56,41 @@ WITHOUT_MODEL = "no model was used: names, organisations and places are found on
 
 
 def redact_file(
-    source: Path, out: Path, report: Path, seed: int = 0, detector: Detector | None = None
+    source: Path,
+    out: Path,
+    report: Path,
+    seed: int = 0,
+    detector: Detector | None = None,
+    say: Say = lambda line: None,
 ) -> RedactionReport:
     """Redact line by line; broken lines are counted and left out, since nobody can say what is in them."""
     if not source.is_file():
         raise CurationError("LogNotFound", f"--records {source} is no file")
-    redactor, aside = Redactor(seed, detector), Counter[str]()
-    for block in _blocks(_lines(source, aside)):
+    redactor, log = Redactor(seed, detector), Log()
+    for number, block in enumerate(_blocks(_lines(source, log)), 1):
         redactor.prepare(text for line in block for text in _texts(line))
         for line in block:
             for text in _texts(line):
                 redactor.learn(_conversation(line), text)
+        if number % TELL_BLOCKS == 0:
+            say(f"{log.read:,} lines searched")
+    for reason, count in sorted(log.set_aside.items()):
+        say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
     done: list[bytes] = []
-    for block in _blocks(_lines(source, Counter())):
+    for number, block in enumerate(_blocks(_lines(source, Log())), 1):
         redactor.prepare(text for line in block for text in _texts(line))
         for line in block:
             clean = redacted(redactor, line)
             redactor.check(str(line.get("id", len(done))), _texts(clean))
             done.append(orjson.dumps(clean))
+        if number % TELL_BLOCKS == 0:
+            say(f"{len(done):,} lines redacted")
     data = b"".join(x + b"\n" for x in done)
     atomic_write(out, gzip.compress(data, 6, mtime=0) if out.name.endswith(".gz") else data)
     found = RedactionReport(
         not_covered=not_covered(redactor),
         lines=len(done),
-        set_aside=dict(sorted(aside.items())),
+        set_aside=dict(sorted(log.set_aside.items())),
         replaced=dict(sorted(redactor.report.counts.items())),
         values=dict(sorted(redactor.report.values.items())),
         leaks=redactor.report.leaks,
@@ -122,17 +137,22 @@ def _blocks(lines: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield block
 
 
-def _lines(source: Path, aside: Counter[str]) -> Iterator[dict[str, Any]]:
-    with gzip.open(source, "rb") if source.name.endswith(".gz") else source.open("rb") as f:
-        for line in f:
-            if not line.strip():
-                continue
-            try:
-                value = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                aside["not JSON"] += 1
-                continue
-            if not isinstance(value, dict) or not any(k in value for k in BODIES):
-                aside["neither a usage record nor id and text"] += 1
-                continue
+def _lines(source: Path, log: Log) -> Iterator[dict[str, Any]]:
+    def refuse(reason: str, where: str, line: bytes = b"") -> None:
+        log.refuse(reason, where)
+
+    for where, line in inputs.lines(source, refuse):
+        if not line.strip():
+            continue
+        log.read += 1
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            refuse("not JSON", where)
+            continue
+        if not isinstance(value, dict) or not any(k in value for k in BODIES):
+            refuse("neither a usage record nor id and text", where)
+        elif too_deep(line, value):
+            refuse(TOO_DEEP, where)
+        else:
             yield value

@@ -71,10 +71,11 @@ class Reader:
     def __init__(
         self, path: Path, identity: Path | None = None, source: str = "auto", rejected: Path | None = None
     ) -> None:
-        if source not in ("auto", *normal.KINDS):
+        kind = source.lower()
+        if kind not in ("auto", *normal.KINDS):
             raise CurationError("SourceUnknown", f"--source {source}: one of auto, {', '.join(normal.KINDS)}")
         self.log = Log()
-        self._kind = next((k for k in normal.KINDS if k == source), None)
+        self._kind = next((k for k in normal.KINDS if k == kind), None)
         self._source = inputs.found(path)
         self._identity = identity
         self._rejected = rejected

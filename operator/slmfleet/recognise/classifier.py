@@ -43,6 +43,7 @@ from slmfleet.recognise.weights import Familiar, Floats, Scores
 
 FORMAT = "slmfleet/classifier/v2"
 DENSE_FORMAT = "slmfleet/classifier/v1"
+ZIP = b"PK"
 SYSTEM_WEIGHT = 0.6
 FAMILIAR = ("buckets", "steps", "starts", "absent", "step")
 KNOWN_PROMPTS = 4096
@@ -302,6 +303,8 @@ class Classifier:
         found = "sha256:" + hashlib.sha256(data).hexdigest()
         if digest is not None and found != digest:
             raise ValueError(f"classifier {path}: digest is {found}, expected {digest}")
+        if not data.startswith(ZIP):
+            raise ValueError(f"classifier {path}: not a file that discovery wrote")
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 header = json.loads(archive["header"].tobytes())

@@ -7,6 +7,7 @@ number and field: a trace with holes would give wrong percentiles without a word
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
@@ -56,6 +57,7 @@ def read_trace(path: Path) -> Trace:
     kind = Path(path.name.removesuffix(".gz")).suffix
     if kind not in (".jsonl", ".csv"):
         raise InputProblem(f"{path}: a trace is .jsonl, .jsonl.gz, .csv or .csv.gz")
+    data = data.removeprefix(codecs.BOM_UTF8)
     return _trace(path, _jsonl(path, data) if kind == ".jsonl" else _csv(path, data), digest)
 
 
