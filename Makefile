@@ -31,7 +31,7 @@ bench-discovery: ## our clustering by meaning beside BERTopic's chain and UMAP +
 bench-redaction: ## redaction beside Presidio: what is found, what is found in vain, how fast (QUICK=1: nothing trained)
 	@bash tests/run.sh $@
 
-bench-scale: ## memory and time of curation as the log grows (RECORDS="50000 1000000", WORKERS=2 for Ray)
+bench-scale: ## memory and time of curation as the log grows (RECORDS="50000 1000000", WORKERS=2 for Ray, TASK=discover)
 	@bash tests/run.sh bench-scale
 
 bench-simulate: ## our planner and choice of a server beside others, simulated on production arrivals

@@ -67,6 +67,7 @@ self_contained() { # the slim images, and the trainer with its own environment i
 
 bench_scale() { # with the interpreter that has Ray, so that both ways are measured in one environment
     "$dev/bin/python" benchmarks/scale/run.py --records ${RECORDS:-50000} --workers "${WORKERS:-0}" \
+        --cluster "${TASK:-sort}" \
         --python "$SLMFLEET_TRAIN_PYTHON"
 }
 

@@ -1,6 +1,8 @@
-"""How much memory and time curation takes as the log grows: `slmfleet curate` on made logs, its process tree watched.
+"""How much memory and time discovery and curation take as the log grows: the commands on made logs, their process
+trees watched.
 
     python benchmarks/scale/run.py --records 50000 --out benchmarks/scale/results.json
+    python benchmarks/scale/run.py --records 50000 --cluster discover
     python benchmarks/scale/run.py --records 50000 --workers 2 --python PYTHON_WITH_RAY
 
 Memory is the largest of what the kernel says of the command itself (its resident set) and of the sums of proportional
@@ -27,6 +29,8 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE)]
 
 import log as made  # noqa: E402
+
+DISCOVER = "discover"
 
 
 def tree(pid: int) -> list[int]:
@@ -95,32 +99,52 @@ def one(records: int, cluster: str, workers: int, python: str, work: Path) -> di
     """A row of the results."""
     folder = work / f"{records}"
     made.write(folder, records)
-    argv = [
-        python, "-m", "slmfleet.cli", "curate", "--records", str(folder / "log.jsonl"), "--clusters",
-        str(folder / "found"), "--cluster", cluster, "--out", str(folder / f"{cluster}-{workers}"),
-    ]  # fmt: skip
-    row = measured([*argv, *(["--workers", str(workers)] if workers else [])])
-    report = json.loads((folder / f"{cluster}-{workers}/report.json").read_text())
+    run = discover if cluster == DISCOVER else curate
     return {
         "records": records,
         "cluster": cluster,
         "workers": workers,
         "log_mib": round((folder / "log.jsonl").stat().st_size / 2**20),
-        "members": sum(report["answered"].values()),
-        "rows": report["train"] + report["heldout"],
-        "dataset": report["dataset_digest"],
-        **row,
+        **run(folder, cluster, workers, python),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
     }
 
 
-PREFACE = """# Curation as the log grows
+def curate(folder: Path, cluster: str, workers: int, python: str) -> dict[str, Any]:
+    """One task's dataset."""
+    out = folder / f"{cluster}-{workers}"
+    argv = [
+        python, "-m", "slmfleet.cli", "curate", "--records", str(folder / "log.jsonl"), "--clusters",
+        str(folder / "found"), "--cluster", cluster, "--out", str(out),
+    ]  # fmt: skip
+    row = measured([*argv, *(["--workers", str(workers)] if workers else [])])
+    report = json.loads((out / "report.json").read_text())
+    rows = report["train"] + report["heldout"]
+    return {"members": sum(report["answered"].values()), "rows": rows, "dataset": report["dataset_digest"], **row}
 
-`slmfleet curate` on a made log (`log.py`: labels, extraction with personal data, tool loops, long prompts, broken
-lines), from the file to the written dataset: reading, recognition, filters, duplicates, redaction with the shipped
-model, leak test. Peak memory is of the process tree; CPU is user and system time of all its processes. Discovery is not
-in it. Goal: 1,000,000 records on 2 cores without growing past 4 GB. Made by `make bench-scale`.
+
+def discover(folder: Path, cluster: str, workers: int, python: str) -> dict[str, Any]:
+    """The whole log's tasks; `rows` are tasks here, `members` their calls."""
+    out = folder / cluster
+    argv = [python, "-m", "slmfleet.cli", "discover", "--records", str(folder / "log.jsonl"), "--out", str(out)]
+    row = measured(argv)
+    found = json.loads((out / "clusters.json").read_text())
+    narrow = [each for each in found["clusters"] if each["narrow"]]
+    return {"members": sum(each["size"] for each in narrow), "rows": len(narrow), "dataset": found["records_digest"],
+            "sample_share": found["sample_share"], **row}  # fmt: skip
+
+
+PREFACE = """# Discovery and curation as the log grows
+
+A made log (`log.py`: labels, extraction with personal data, tool loops, long prompts, broken lines).
+
+- `slmfleet curate`, from the file to the written dataset of one task: reading, recognition, filters, duplicates,
+  redaction with the shipped model, leak test.
+- `slmfleet discover` (rows "discover"), from the file to all its tasks, which the column "rows" counts then.
+
+Peak memory is of the process tree; CPU is user and system time of all its processes. Goal: 1,000,000 records on 2 cores
+without growing past 4 GB. Made by `make bench-scale` (`TASK=discover` for discovery).
 
 | records | log, MiB | task | its calls | rows | Ray workers | peak, MiB | CPU, s | wall, s | records per CPU s | date |
 |---|---|---|---|---|---|---|---|---|---|---|
@@ -151,6 +175,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         for a, b in pairs
         if a["cluster"] == b["cluster"]
     ]
+    said += [
+        f"Of {r['records']} records, discovery sought tasks in {r['sample_share']:.2%} of the conversations and gave "
+        "the other calls to them in a second reading."
+        for r in rows
+        if r.get("sample_share", 1) < 1
+    ]
     said += sorted({row["note"] for row in rows if row.get("note")})
     return PREFACE + "\n".join([*lines, "", *(line + "\n" for line in said)]).rstrip() + "\n"
 
@@ -167,7 +197,7 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, nargs="+", default=[50_000])
-    parser.add_argument("--cluster", choices=made.TASKS, default="sort")
+    parser.add_argument("--cluster", choices=(*made.TASKS, DISCOVER), default="sort")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has Ray, for --workers")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "slmfleet-scale")
