@@ -196,4 +196,5 @@ def test_a_file_that_is_no_classifier_is_not_called_a_pickle(tmp_path: Path) -> 
 
 
 def test_crds_say_where_they_are(tmp_path: Path) -> None:
-    assert slmfleet("crds", "--out", tmp_path / "crds").stdout == f"4 CustomResourceDefinitions in {tmp_path / 'crds'}\n"
+    out = tmp_path / "crds"
+    assert slmfleet("crds", "--out", out).stdout == f"4 CustomResourceDefinitions in {out}\n"
