@@ -57,8 +57,7 @@ class Work:
                                 retries=2, deadline_seconds=3600))
 
     def _source(self, base: str) -> str:
-        source = self.facts.bases[base].spec.source
-        return source.store_path or source.hugging_face or ""
+        return self.facts.bases[base].spec.source.reference
 
     def _prefix(self) -> str:
         assert self.facts.router is not None
