@@ -201,3 +201,12 @@ def test_what_a_line_holds_beside_a_records_own_fields_is_redacted_too(tmp_path:
     assert "corp" not in text and "1234567" not in text and found.leaks == 0
     clean = json.loads(text)
     assert (clean["id"], clean["text"], clean["tier"]) == ("7", "hello", "llm")
+
+
+def test_half_an_emoji_in_one_argument_does_not_end_the_run() -> None:
+    """A model whose answer is cut in the middle of one writes such; its JSON is valid, its text is no UTF-8."""
+    redactor = Redactor()
+    text = "sent \ud83d by anna@corp.com"
+    redactor.learn("c", text)
+    assert redactor.redact("c", text).startswith("sent \ud83d by ")
+    assert "corp" not in redactor.redact("c", json.dumps({"text": text}))
