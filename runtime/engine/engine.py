@@ -281,14 +281,16 @@ class Engine:
 
 
 def resolve(base: str) -> str:
-    """A folder as it is; a Hugging Face id through the hub's cache."""
+    """A folder as it is; a Hugging Face id, ORG/NAME or ORG/NAME@REVISION, through the hub's cache."""
     if (Path(base) / "config.json").is_file():
         return base
     if base.startswith(("/", ".")):
         raise EngineError("BadBase", f"{base} has no config.json; SLM_BASE_PATH must be a Hugging Face folder or id")
     from huggingface_hub import snapshot_download
 
-    return snapshot_download(base, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"])
+    name, _, revision = base.partition("@")
+    files = ["*.json", "*.safetensors", "*.model", "*.jinja"]
+    return snapshot_download(name, revision=revision or None, allow_patterns=files)
 
 
 def threads_for(parameters: int) -> int:

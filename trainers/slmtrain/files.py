@@ -101,7 +101,8 @@ def staging_folder(out: Path) -> Path:
 
 
 def resolve_base(base: str) -> Path:
-    """A base as a folder: a path as it is, a Hugging Face id (`owner/name`) through the hub's cache."""
+    """A base as a folder: a path as it is, a Hugging Face id (`owner/name`, or `owner/name@revision`) through the hub's
+    cache."""
     folder = Path(base)
     if (folder / "config.json").is_file():
         return folder
@@ -109,11 +110,13 @@ def resolve_base(base: str) -> Path:
         raise Refused("BadBase", f"{base} has no config.json; --base takes a Hugging Face model folder or id")
     if base.startswith(("/", ".")) or base.count("/") != 1:
         raise Refused("BadBase", f"{base} does not exist; --base takes a Hugging Face model folder or id")
+    name, _, revision = base.partition("@")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(base, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"]))
+        files = ["*.json", "*.safetensors", "*.model", "*.jinja"]
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=files))
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
         line = str(error).strip().splitlines()[0]
         raise Refused("BaseUnreachable", f"cannot fetch {base} from the hub: {line}", retry=True) from error

@@ -31,8 +31,19 @@ class Source(Model):
         description="Folder in the store, e.g. bases/tiny.",
         json_schema_extra=rules(no_parent("source.storePath")),
     )
-    revision: str | None = Field(None, max_length=64, description="Commit on the hub.")
-    digest: Digest | None = Field(None, description="Digest of the folder; checked where given.")
+    revision: str | None = Field(
+        None, max_length=64, pattern=r"^[-\w.]+$", description="Commit, tag or branch on the hub; default: main."
+    )
+    digest: Digest | None = Field(
+        None, description="Digest of the base; what was trained on another one is refused where this is given."
+    )
+
+    @property
+    def reference(self) -> str:
+        """The folder in the store, or ORG/NAME on the hub, with its @REVISION where one is given."""
+        if self.store_path is not None:
+            return self.store_path
+        return f"{self.hugging_face}@{self.revision}" if self.revision else self.hugging_face or ""
 
 
 class Score(Model):
@@ -163,7 +174,6 @@ class BaseModelStatus(Status):
         default_factory=list, max_length=1000, description="Servers.", json_schema_extra=list_map("pod")
     )
     adapters: int = Field(0, ge=0, description="Adapters placed.")
-    arrivals: int = Field(0, ge=0, description="Calls that wanted this pool, as last counted.")
     idle_since: str | None = Field(None, max_length=32, description="When the last call was seen (RFC 3339).")
     scaling_history: list[ScalingEvent] = Field(default_factory=list, max_length=20, description="Latest changes.")
 

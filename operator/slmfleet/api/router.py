@@ -356,7 +356,6 @@ class RouterStatus(Status):
         description="Counters by gateway process.",
         json_schema_extra=list_map("instance"),
     )
-    message: Text | None = Field(None, description="The Ready condition's message, for kubectl get.")
 
 
 class Router(Model):

@@ -378,7 +378,7 @@ class HistoryEntry(Model):
     revision: str = Field(max_length=64, description="Revision.")
     artifact: Digest | None = Field(None, description="Digest of the adapter.")
     key: str | None = Field(None, max_length=64, description="Digest of its inputs.")
-    outcome: Literal["Promoted", "Refused", "RolledBack", "Superseded", "Failed"] = Field(description="How.")
+    outcome: Literal["Promoted", "Refused", "RolledBack", "Superseded"] = Field(description="How.")
     reason: Text = Field("", description="Why.")
     trigger: Text | None = Field(None, description="Why it was trained again; absent: the spec asked for it.")
     time: datetime | None = Field(None, description="When.")

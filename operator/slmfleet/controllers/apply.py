@@ -58,6 +58,11 @@ class Performer:
             await self._kube.create(wanted)
         except Conflict:
             return
+        except ApiError as error:
+            if wanted["kind"] != "Specialist" or not 400 <= error.status < 500:
+                raise
+            # A quota or a policy: the Router that suggests it goes on, with its gateways and its counts.
+            log.warning("Specialist %s was refused: %s", wanted["metadata"]["name"], error)
 
     def forget(self, kind: str, name: str) -> None:
         """The object is gone: make it again at once where it is still wanted."""

@@ -23,7 +23,7 @@ from slmfleet.controllers.context import Context
 from slmfleet.controllers.loops import Loops
 from slmfleet.controllers.signals import Board
 from slmfleet.controllers.storefiles import StoreFiles
-from slmfleet.kube.client import BASE, POD, ROUTER, SECRET, SPECIALIST, Conflict, Kube, load_client
+from slmfleet.kube.client import BASE, POD, ROUTER, SECRET, SPECIALIST, ApiError, Conflict, Kube, load_client
 from slmfleet.kube.lease import Lease
 from slmfleet.plan.config import Config
 from slmfleet.plan.names import MANAGED, OWNER_LABEL, owner
@@ -147,6 +147,11 @@ async def apply_catalogue(kube: Kube) -> None:
             await kube.apply(found, manager="slmfleet-catalogue", force=False)
         except Conflict as error:
             log.info("catalogue: BaseModel %s was changed here and stays: %s", found["metadata"]["name"], error)
+        except ApiError as error:
+            if not 400 <= error.status < 500:
+                raise
+            # One that cannot become what the release has of it, its source say, must not end the operator of all.
+            log.warning("catalogue: BaseModel %s was refused and stays: %s", found["metadata"]["name"], error)
 
 
 async def control_key(kube: Kube) -> str:
@@ -210,9 +215,11 @@ async def _run(config: Config, identity: str, liveness: str | None) -> None:
 
 
 async def _keep(lease: Lease, stop: asyncio.Event) -> None:
-    await lease.keep()
-    log.error("the lease was lost to another operator; ending")
-    stop.set()
+    try:
+        await lease.keep()
+        log.error("the lease was lost to another operator; ending")
+    finally:  # an operator that renews no more must not go on, whatever the reason
+        stop.set()
 
 
 def _configure(settings: kopf.OperatorSettings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from slmfleet.controllers import parse
@@ -11,7 +12,7 @@ from slmfleet.kube.client import CLAIM, CONFIGMAP, DEPLOYMENT, ROUTER, SECRET, S
 from slmfleet.plan import gateway
 from slmfleet.plan import router as plan
 from slmfleet.plan.cleanup import wants_look
-from slmfleet.plan.facts import ChatTemplate, RouterFacts, RouterObject
+from slmfleet.plan.facts import BaseObject, ChatTemplate, RouterFacts, RouterObject
 from slmfleet.plan.pods import store_prefix
 from slmfleet.wire.discovery import DiscoveryResult
 from slmfleet.wire.jobs import FOLDER_KINDS
@@ -40,7 +41,7 @@ async def observe(context: Context, me: RouterObject) -> RouterFacts:
     folder = plan.discovery_folder(me.meta.name, pinned.run + 1)
     return RouterFacts(
         clusters=context.clusters(), specialists=context.specialists(), bases=bases,
-        templates=_templates(context, prefix, {name: b.spec.source.store_path for name, b in bases.items()}),
+        templates=_templates(context, prefix, bases),
         jobs=context.jobs(pinned.job, cleanup.job if cleanup else None),
         folders=context.store.folders(prefix, FOLDER_KINDS) if wants_look(me, context.now()) else None,
         earlier_run=0 if pinned.run or pinned.job else context.store.last_run(prefix, f"discovery/{me.meta.name}"),
@@ -50,10 +51,18 @@ async def observe(context: Context, me: RouterObject) -> RouterFacts:
         signals=context.board.of(me.meta.name), now=context.now(), llm_errors=context.board.llm_errors(me.meta.name))
 
 
-def _templates(context: Context, prefix: str, paths: dict[str, str | None]) -> dict[str, ChatTemplate]:
-    used = {r.base for s in context.specialists().values() for r in (s.status.stable, s.status.candidate) if r}
-    found = {name: context.store.chat_template(prefix, path) for name, path in paths.items() if path and name in used}
-    return {name: template for name, template in found.items() if template is not None}
+def _templates(context: Context, prefix: str, bases: Mapping[str, BaseObject]) -> dict[str, ChatTemplate]:
+    """Of each base in use, from its folder; of one on the hub, which cannot be read from here, from an adapter."""
+    found: dict[str, ChatTemplate] = {}
+    for each in context.specialists().values():
+        for revision in filter(None, (each.status.stable, each.status.candidate)):
+            base = bases.get(revision.base)
+            if base is None or revision.base in found:
+                continue
+            template = context.store.chat_template(prefix, base.spec.source.store_path or revision.path)
+            if template is not None:
+                found[revision.base] = template
+    return found
 
 
 async def _table(context: Context, me: RouterObject) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +14,7 @@ from slmfleet.plan.facts import ChatTemplate
 
 Result = TypeVar("Result", bound=BaseModel)
 log = logging.getLogger("slmfleet.store")
+TEMPLATES = ("tokenizer_config.json", "chat_template.json")
 
 
 class StoreFiles:
@@ -52,17 +53,25 @@ class StoreFiles:
         return max((int(each.name) for each in found if (each / "result.json").is_file()), default=0)
 
     def chat_template(self, prefix: str, folder: str) -> ChatTemplate | None:
-        """The tokenizer's chat template: its own file, or a field of tokenizer_config.json."""
+        """The tokenizer's chat template: its own file, or a field of tokenizer_config.json; in an adapter's folder,
+        what the trainer left there of its base's."""
         at = self._root / prefix / folder
-        try:
-            config = json.loads((at / "tokenizer_config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        config = next((found for name in TEMPLATES if (found := _object(at / name)) is not None), None)
+        if config is None:
             return None
         own = at / "chat_template.jinja"
         template = own.read_text(encoding="utf-8") if own.is_file() else config.get("chat_template")
         if not isinstance(template, str):
             return None
         return ChatTemplate(template, _token(config.get("bos_token")), _token(config.get("eos_token")))
+
+
+def _object(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _token(value: object) -> str:

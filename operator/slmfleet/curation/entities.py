@@ -98,7 +98,7 @@ def _shape(token: str) -> str:
 
 
 def _row(feature: str) -> int:
-    return zlib.crc32(feature.encode()) % ROWS
+    return zlib.crc32(feature.encode("utf-8", "surrogatepass")) % ROWS
 
 
 class EntityModel:

@@ -19,10 +19,13 @@ from slmfleet.curation.redact import BATCH, Redactor, mapped, strings_in
 from slmfleet.curation.sources import Log
 from slmfleet.store.files import atomic_write
 from slmfleet.wire.base import Message
+from slmfleet.wire.records import UsageRecord
 
 BODIES = ("request", "response", "text")
 TELL_BLOCKS = 40  # about every 10,000 lines
 Say = Callable[[str], None]
+# What a usage record says of itself. Whatever else a line holds may hold anything.
+STAYS = frozenset(UsageRecord.model_fields) - frozenset(BODIES)
 
 
 class RedactionReport(Message):
@@ -117,15 +120,16 @@ def refuse_leaks(found: RedactionReport) -> None:
 
 
 def redacted(redactor: Redactor, line: dict[str, Any]) -> dict[str, Any]:
-    """One line with its bodies redacted; ids, times and counts stay."""
+    """One line with every text redacted but a record's own ids, times and counts: they stay."""
     conversation = _conversation(line)
     change: Callable[[str], str] = lambda text: redactor.redact(conversation, text)  # noqa: E731
-    return {k: mapped(v, change) if k in BODIES else v for k, v in line.items()}
+    return {k: v if k in STAYS else mapped(v, change) for k, v in line.items()}
 
 
 def _texts(line: dict[str, Any]) -> Iterator[str]:
-    for key in BODIES:
-        yield from strings_in(line.get(key))
+    for key, value in line.items():
+        if key not in STAYS:
+            yield from strings_in(value)
 
 
 def _conversation(line: dict[str, Any]) -> str:

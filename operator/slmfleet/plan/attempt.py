@@ -91,6 +91,8 @@ def _stuck(me: SpecialistObject, facts: SpecialistFacts, made: Names) -> str | N
     """Why the revision under way cannot go on, if so."""
     if facts.curation is not None and facts.curation.leaks:
         return "its dataset failed the leak test"
+    if (differs := other_base(me, facts)) is not None:
+        return differs
     on_trial = pending(me.status.training)
     if all_failed(me.status):
         return "no base's trial could be finished"
@@ -104,6 +106,16 @@ def _stuck(me: SpecialistObject, facts: SpecialistFacts, made: Names) -> str | N
         return None
     why = f" ({fact.failure.reason}: {fact.failure.message})" if fact.failure else ""
     return f"job {job} failed{why}; to try the same again: kubectl delete job {job}"
+
+
+def other_base(me: SpecialistObject, facts: SpecialistFacts) -> str | None:
+    """Why the trained revision is not of the base that its BaseModel states by digest, if so."""
+    base, trained = facts.bases.get(me.status.base or ""), facts.training
+    stated_digest = base.spec.source.digest if base else None
+    if trained is None or stated_digest is None or trained.base_digest == stated_digest:
+        return None
+    return (f"it was trained on a base of digest {trained.base_digest}; spec.source.digest of BaseModel "
+            f"{me.status.base} is {stated_digest}")
 
 
 def pinned(work: Work) -> bool:

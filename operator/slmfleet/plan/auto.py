@@ -6,6 +6,8 @@ its task is suitable: `suspend` it, or set the mode to Suggest. Its owner is the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
 from slmfleet.plan.config import Config
@@ -43,9 +45,24 @@ def specialists(config: Config, me: RouterObject, facts: RouterFacts) -> tuple[t
             f"a Specialist of another task has the name that this task's would have: "
             f"{', '.join(taken)}; make one for it by hand",
         )
+    if made:
+        names = ", ".join(each["metadata"]["name"] for each in made)
+        return made, conditions.unknown(
+            "SpecialistsMade",
+            "Making",
+            f"{names}; one that stays here is refused by the API server, in words of the operator's log",
+        )
     return made, conditions.true(
         "SpecialistsMade", "AllMade", f"{len(suitable)} suitable tasks, each with its Specialist"
     )
+
+
+def events(me: RouterObject, made: Sequence[Object]) -> list[tuple[str, str]]:
+    """What is told of them, once: one that the API server refuses is asked for again and again."""
+    stated = conditions.find(me.status.conditions, "SpecialistsMade")
+    if stated is not None and stated.reason == "Making":
+        return []
+    return [("SpecialistMade", f"{each['metadata']['name']}: its task was found suitable") for each in made]
 
 
 def _specialist(me: RouterObject, cluster: str, spec: Object) -> Object:

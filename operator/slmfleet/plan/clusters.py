@@ -108,7 +108,7 @@ def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundClu
     status = status.model_copy(update={
         "candidates": [RankedBase(name=r.name, suitable=r.suitable, score=r.score, reason=r.reason[:4096])
                        for r in ranked[:64]],
-        "specialist": mine.meta.name if mine else None})
+        "specialist": mine.meta.name if mine else None, "dataset": _dataset(mine) or status.dataset})
     parts = [
         conditions.false("Found", "RouterNotFound", f"there is no Router {me.spec.router}") if router is None
         else conditions.true("Found", "Declared" if status.run is None else "Discovered",
@@ -120,6 +120,12 @@ def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundClu
     stopped = parts[0] if router is None else None
     return Plan(status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
                 conditions=(*conditions.summary(parts, stopped=stopped), *_informing(status, run, mine)))
+
+
+def _dataset(mine: SpecialistObject | None) -> str | None:
+    """Digest of what its newest revision learned from."""
+    revisions = (mine.status.candidate, mine.status.stable) if mine else ()
+    return next((revision.dataset for revision in revisions if revision and revision.dataset), None)
 
 
 def _drift(found: FoundCluster) -> Drift | None:

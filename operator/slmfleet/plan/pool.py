@@ -60,7 +60,7 @@ def plan_base(config: Config, base: BaseObject, facts: BaseFacts) -> Plan:
     ready = sum(endpoint.ready for endpoint in endpoints)
     new = BaseModelStatus(
         chosen=chosen, replicas=scale.replicas, ready_replicas=ready, selector=_selector(base.meta.name),
-        endpoints=endpoints, adapters=len(adapters), arrivals=status.arrivals, idle_since=status.idle_since,
+        endpoints=endpoints, adapters=len(adapters), idle_since=status.idle_since,
         scaling_history=_history(status, scale, facts))
     exists = chosen or status.chosen or status.replicas > 0
     objects = (deployment(config, base, scale.replicas, facts.store_prefix),) if exists else ()
@@ -164,7 +164,7 @@ def deployment(config: Config, base: BaseObject, replicas: int, prefix: str) -> 
     """Triton for this base. New adapters never change it: they are loaded in place."""
     name, spec = object_name("pool", base.meta.name), base.spec.pool
     source = base.spec.source
-    path = f"{config.store_mount}/{source.store_path}" if source.store_path else source.hugging_face or ""
+    path = f"{config.store_mount}/{source.store_path}" if source.store_path else source.reference
     env = [{"name": "SLM_BASE_PATH", "value": path}, {"name": "SLM_SLOTS", "value": str(spec.adapter_slots)},
            {"name": "SLM_MAX_RANK", "value": str(spec.max_rank)},
            {"name": "SLMFLEET_CONTROL_KEY",

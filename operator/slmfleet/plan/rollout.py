@@ -132,7 +132,7 @@ def _from_canary(spec: Rollout, status: RolloutStatus, seen: Seen) -> RolloutSta
 
 
 def _judge(counts: list[ArmCount], least: float, alpha: float) -> Trial:
-    good = sum(count.good - count.good_start for count in counts)
+    good = max(0, sum(count.good - count.good_start for count in counts))
     bad = sum(count.bad - count.bad_start for count in counts)
     return Trial(good=good, bad=bad, verdict=share_verdict(good, bad, least, alpha))
 
@@ -144,9 +144,16 @@ def starts(now: Mapping[str, Counts]) -> list[ArmCount]:
 
 
 def tally(before: list[ArmCount], now: Mapping[str, Counts]) -> list[ArmCount]:
-    """Counts by gateway process: new ones start at zero, vanished ones keep what they had counted."""
+    """Counts by gateway process: new ones start at zero, vanished ones keep what they had counted.
+
+    A conversation that was good turns bad with its first escalated call: good ones may become fewer. The whole does
+    not; where it did, a worker of the process is gone, and what it had counted stays.
+    """
     kept = {count.instance: count for count in before}
     for name, counts in now.items():
         was = kept.get(name, ArmCount(instance=name))
-        kept[name] = was.model_copy(update={"good": max(was.good, counts.good), "bad": max(was.bad, counts.bad)})
+        if counts.good + counts.bad >= was.good + was.bad:
+            kept[name] = was.model_copy(update={"good": counts.good, "bad": counts.bad})
+        else:
+            kept[name] = was
     return [kept[name] for name in sorted(kept)][-200:]

@@ -56,8 +56,7 @@ def plan_router(config: Config, me: RouterObject, facts: RouterFacts) -> Plan:
         delete=(*found.delete, *cleaned.delete),
         status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
         conditions=(*stated, *informing, *_classifier_note(found.status)),
-        events=(*found.events, *cleaned.events,
-                *(("SpecialistMade", f"{each['metadata']['name']}: its task was found suitable") for each in made)),
+        events=(*found.events, *cleaned.events, *auto.events(me, made)),
         resync_seconds=2.0)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
 from slmfleet.api.specialist import Revision, TrainingStatus
-from slmfleet.plan.attempt import Names, choose, names, outcome, pinned
+from slmfleet.plan.attempt import Names, choose, names, other_base, outcome, pinned
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
 from slmfleet.plan.gate import evaluation_of, why_refused
@@ -142,6 +142,9 @@ def _trained(work: Work, made: Names) -> bool:
                    "Refused", stop=True)
         return False
     work.parts.append(_base_part(work, base.meta.name))
+    if (differs := other_base(me, facts)) is not None:
+        work.state(conditions.false("Trained", "OtherBase", differs), "Refused", stop=True)
+        return False
     if facts.training is not None:
         work.parts.append(conditions.true("Trained", "AdapterStored", facts.training.artifact_digest))
         work.changes["training"] = _training_status(work, made)

@@ -14,6 +14,7 @@ from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
 from slmfleet.plan.jobs import evaluation_pod, job, ray_job, training_pod
 from slmfleet.plan.pods import Object, store_prefix
 
+AT_REST = ("Promoted", "Suspended", "Waiting")  # an event wakes it, or the resync
 Outcome = Literal["Promoted", "RolledBack", "Refused", "Superseded"]
 
 
@@ -57,8 +58,7 @@ class Work:
                                 retries=2, deadline_seconds=3600))
 
     def _source(self, base: str) -> str:
-        source = self.facts.bases[base].spec.source
-        return source.store_path or source.hugging_face or ""
+        return self.facts.bases[base].spec.source.reference
 
     def _prefix(self) -> str:
         assert self.facts.router is not None
@@ -92,7 +92,7 @@ class Work:
         status = status.model_copy(update={"stage": self.stage, "weight_percent": _weight(status)})
         if status.stable is not None and status.candidate is None and status.stable.evaluation and self.stopped is None:
             status = status.model_copy(update={"score": score(status.stable.evaluation)})
-        waiting = self.stopped is None and self.stage != "Promoted"
+        waiting = self.stopped is None and self.stage not in AT_REST
         return Plan(apply=tuple(self.objects), delete=tuple(self.deletes),
                     status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
                     conditions=(*conditions.summary(self.parts, stopped=self.stopped), *self.notes),

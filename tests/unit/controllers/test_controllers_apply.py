@@ -184,3 +184,19 @@ async def test_the_events_of_a_plan_are_told_once_its_status_is_written(server: 
     assert server.verbs() == ["status", "event"]
     await performer.perform(mine({**server.status}), plan)
     assert server.verbs() == []
+
+
+@pytest.mark.parametrize("kind, status, goes_on", [
+    ("Specialist", 403, True), ("Specialist", 422, True), ("Specialist", 500, False), ("Specialist", 0, False),
+    ("Job", 403, False)])
+async def test_a_specialist_that_a_policy_refuses_does_not_stop_its_router(
+    performer: Performer, server: Server, kind: str, status: int, goes_on: bool
+) -> None:
+    server.refused["create"] = ApiError(status, "exceeded quota")
+    plan = Plan(apply=({**JOB, "kind": kind}, SERVICE), status={"captured": 1})
+    if not goes_on:
+        with pytest.raises(ApiError):
+            await performer.perform(mine(), plan)
+        return
+    assert await performer.perform(mine(), plan)
+    assert server.verbs() == ["create", "apply", "status"]

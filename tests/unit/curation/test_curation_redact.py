@@ -190,3 +190,23 @@ def test_the_leak_test_finds_a_name_in_any_case_and_across_a_line(between: str) 
     redactor = Redactor()
     redactor.learn("c", "my name is Xaver Quandtmann")
     assert redactor.leaks(f"XAVER{between}quandtmann") == ["name"]
+
+
+def test_what_a_line_holds_beside_a_records_own_fields_is_redacted_too(tmp_path: Path) -> None:
+    line = {"id": "7", "text": "hello", "tier": "llm"}
+    line |= {"note": "ask anna@corp.com", "meta": {"from": ["+49 170 1234567"]}}
+    (tmp_path / "in.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    found = redact_file(tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "report.json")
+    text = (tmp_path / "out.jsonl").read_text("utf-8")
+    assert "corp" not in text and "1234567" not in text and found.leaks == 0
+    clean = json.loads(text)
+    assert (clean["id"], clean["text"], clean["tier"]) == ("7", "hello", "llm")
+
+
+def test_half_an_emoji_in_one_argument_does_not_end_the_run() -> None:
+    """A model whose answer is cut in the middle of one writes such; its JSON is valid, its text is no UTF-8."""
+    redactor = Redactor()
+    text = "sent \ud83d by anna@corp.com"
+    redactor.learn("c", text)
+    assert redactor.redact("c", text).startswith("sent \ud83d by ")
+    assert "corp" not in redactor.redact("c", json.dumps({"text": text}))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from plan_builders import CONFIG, applied, cluster, conditions, message, router, router_facts, specialist
 
+from slmfleet.api.router import RouterStatus
 from slmfleet.plan.facts import RouterObject
 from slmfleet.plan.router import plan_router
 
@@ -72,3 +74,12 @@ def test_a_name_that_is_taken_is_said_and_not_overwritten() -> None:
     assert specialists_of(plan) == []
     assert conditions(plan)["SpecialistsMade"] == ("False", "NameTaken")
     assert "intents" in message(plan, "SpecialistsMade")
+
+
+def test_one_that_is_not_there_yet_is_named_and_told_of_once() -> None:
+    plan = made(auto(), judged("Specialise"))
+    assert conditions(plan)["SpecialistsMade"] == ("Unknown", "Making")
+    assert "intents" in message(plan, "SpecialistsMade")
+    stated = {"conditions": [{"type": "SpecialistsMade", "status": "Unknown", "reason": "Making"}]}
+    again = made(replace(auto(), status=RouterStatus.model_validate(stated)), judged("Specialise"))
+    assert specialists_of(again) and not again.events

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from plan_builders import base, cluster, conditions, message, router, specialist
+from plan_builders import base, cluster, conditions, message, revision, router, specialist
 
 from slmfleet.plan.clusters import cluster_object, labels_of, ours, plan_cluster
 from slmfleet.plan.facts import Plan
@@ -188,3 +188,9 @@ def test_a_schema_too_long_for_the_api_loses_its_lists_of_values_and_not_the_rou
         return
     made = json.loads(schema)["properties"]
     assert [*made] == sorted([*fields, "enum"]) and ("enum" in made["field-1"]) == kept
+
+
+def test_the_dataset_of_its_newest_revision_is_in_status() -> None:
+    serving = specialist(status={"stable": revision(dataset="sha256:" + "d1" * 32)})
+    assert planned(found(), specialists={"intents": serving}).status["dataset"] == "sha256:" + "d1" * 32
+    assert "dataset" not in planned(found(), specialists={"intents": specialist()}).status

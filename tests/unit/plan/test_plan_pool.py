@@ -20,7 +20,7 @@ from plan_builders import (
 
 from slmfleet.plan.facts import Plan, ServerFact
 from slmfleet.plan.fleet import Demand
-from slmfleet.plan.pool import Move, moves, plan_base, wanted_adapters
+from slmfleet.plan.pool import Move, deployment, moves, plan_base, wanted_adapters
 
 OTHER = "sha256:" + "0b" * 32
 ONE, TWO = f"one-{ARTIFACT[7:19]}", f"two-{OTHER[7:19]}"
@@ -172,3 +172,12 @@ def test_a_new_adapter_does_not_change_the_deployment() -> None:
 def test_the_reason_of_a_failing_pool_reaches_ready() -> None:
     plan = planned(base(status={"replicas": 1}), specialists=USERS, demand=BUSY, pod_problem="pod x: ErrImagePull")
     assert message(plan, "Ready") == "PoolAvailable: pod x: ErrImagePull"
+
+
+@pytest.mark.parametrize("source, path", [
+    ({"storePath": "bases/tiny"}, "/store/bases/tiny"), ({"huggingFace": "a/b"}, "a/b"),
+    ({"huggingFace": "a/b", "revision": "v1.0"}, "a/b@v1.0")])
+def test_a_pool_serves_the_very_base_that_is_trained_on(source: dict[str, str], path: str) -> None:
+    made = deployment(CONFIG, base(source=source), 1, "fleet")
+    env = made["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "SLM_BASE_PATH", "value": path} in env

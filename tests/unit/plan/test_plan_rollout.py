@@ -138,3 +138,16 @@ def test_the_worked_example_of_the_shadow_holds(good: int, bad: int, stage: str)
 @pytest.mark.parametrize("conversations, step", [(58, 0), (59, 1)])
 def test_the_worked_example_of_a_step_holds(conversations: int, step: int) -> None:
     assert advance(SPEC, CANARY[0], seen(canary=Counts(conversations))).step == step
+
+
+def test_a_conversation_that_fails_late_counts_once_and_as_bad() -> None:
+    """Else ten that all failed in the end would be twenty, half of them good."""
+    status = advance(SPEC, CANARY[0], seen(canary={"g": Counts(10, 0)}))
+    status = advance(SPEC, status, seen(canary={"g": Counts(4, 6)}))
+    assert (status.trial.good, status.trial.bad) == (4, 6)
+
+
+def test_conversations_of_the_step_before_that_fail_take_no_good_ones_below_zero() -> None:
+    begun = CANARY[0].model_copy(update={"counts": [ArmCount(instance="g", good_start=5, good=5)]})
+    status = advance(SPEC, begun, seen(canary={"g": Counts(2, 3)}))
+    assert (status.trial.good, status.trial.bad) == (0, 3)

@@ -388,3 +388,21 @@ def test_no_reason_is_longer_than_a_status_takes() -> None:
     refused = REFUSED.model_copy(update={"reasons": ["a reason " * 600]})
     plan = planned(me, curation=CURATED, training=TRAINED, evaluation=refused)
     assert len(plan.status["history"][0]["reason"]) == 4096
+
+
+def test_what_was_trained_on_another_base_than_the_stated_one_goes_no_further() -> None:
+    me = pinned()
+    other = {"tiny": base(source={"storePath": "bases/tiny", "digest": "sha256:" + "bb" * 32})}
+    plan = planned(me, bases=other, curation=CURATED, training=TRAINED, evaluation=PASSED)
+    assert conditions(plan)["Trained"] == ("False", "OtherBase")
+    assert (plan.apply, plan.status.get("candidate")) == ((), None)
+    same = {"tiny": base(source={"storePath": "bases/tiny", "digest": TRAINED.base_digest})}
+    assert planned(me, bases=same, curation=CURATED, training=TRAINED, evaluation=PASSED).status["candidate"]
+
+
+def test_a_base_of_the_hub_is_trained_at_its_revision() -> None:
+    me = pinned()
+    hub = {"tiny": base(source={"huggingFace": "Qwen/Qwen3-0.6B", "revision": "c1899de289a0"})}
+    (job,) = planned(me, bases=hub, curation=CURATED).apply
+    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert args[args.index("--base") + 1] == "Qwen/Qwen3-0.6B@c1899de289a0"

@@ -111,7 +111,8 @@ def test_the_forms_that_models_write_are_one_call(text):
     "text",
     ["", "weather", "weather(**given)", "weather(1, 2, 3, 4, 5, 6, 7, 8)", "weather(city=place)", "1 + 1", "[]", "{}",
      '{"intent": {"a": 1}}', '{"name": "weather", "arguments": "not json"}', "<tool_call>{broken</tool_call>",
-     '<tool_call>{"name": "weather", "arguments": {}}</tool_call><tool_call>{</tool_call>', "(" * 3000],
+     '<tool_call>{"name": "weather", "arguments": {}}</tool_call><tool_call>{</tool_call>', "(" * 3000,
+     "weather" + "()" * 900, "weather" + ".now" * 900 + "()()", "(lambda: 0)()"],
 )  # fmt: skip
 def test_what_is_no_call_is_none(text):
     assert toolparse.parse_calls(text, WEATHER) is None

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -130,3 +132,18 @@ def test_a_failure_is_one_line_and_an_object_for_kubernetes(tmp_path, monkeypatc
 )
 def test_a_frame_is_what_all_rows_begin_with(rows, limit, length):
     assert frame_length(rows, limit) == length
+
+
+@pytest.mark.parametrize("base, asked", [("a/b", ("a/b", None)), ("a/b@v1.0", ("a/b", "v1.0"))])
+def test_a_base_of_the_hub_is_fetched_at_its_revision(base, asked, monkeypatch, tmp_path):
+    seen = []
+
+    def download(name, *, revision, allow_patterns):
+        seen.append((name, revision))
+        return str(tmp_path)
+
+    errors = dict.fromkeys(("HfHubHTTPError", "LocalEntryNotFoundError", "RepositoryNotFoundError"), OSError)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=download))
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", SimpleNamespace(**errors))
+    assert files.resolve_base(base) == tmp_path
+    assert seen == [asked]

@@ -94,7 +94,9 @@ def _from_python(text: str, parameters: Parameters | None) -> list[Call] | None:
 def _call_of_node(node: ast.expr, parameters: Parameters | None) -> list[Call] | None:
     if not isinstance(node, ast.Call):
         return None
-    name = ast.unparse(node.func)
+    name = _name_of(node.func)
+    if name is None:
+        return None
     schema = (parameters or {}).get(name) or {}
     order = list(schema.get("properties") or {})
     if len(node.args) > len(order) or any(k.arg is None for k in node.keywords):
@@ -105,3 +107,12 @@ def _call_of_node(node: ast.expr, parameters: Parameters | None) -> list[Call] |
     except (ValueError, TypeError, RecursionError):
         return None
     return [Call(name, given)]
+
+
+def _name_of(node: ast.expr) -> str | None:
+    """`math.add`; None for what is no name: a model that loops writes `f()()()` to its last token."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None

@@ -53,6 +53,12 @@ def save_adapter(model: Any, tokenizer: Any, folder: Path) -> None:
     settings = folder / "adapter_config.json"
     config = read_json(settings)
     write_json(settings, {key: sorted(v) if isinstance(v, list) else v for key, v in sorted(config.items())})
+    write_json(folder / "chat_template.json", template_of(tokenizer))
+
+
+def template_of(tokenizer: Any) -> dict[str, str | None]:
+    """How prompts are written for the base: the gateway needs it, and cannot read a base that is on the hub."""
+    return {name: getattr(tokenizer, name) for name in ("chat_template", "bos_token", "eos_token")}
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
