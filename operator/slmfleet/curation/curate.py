@@ -178,6 +178,8 @@ def curate(
         say(f"{len(decision.sides)} calls kept; redacting")
         _account(done, log, members, decision)
         _redact(members, decision, done)
+    if settings.languages and (untold := done.languages[UNDETERMINED]):
+        say(f"{untold} of {done.languages.total()} rows are too short to tell their language, and stay")
     foreign = done.languages.total() - done.languages["en"] - done.languages[UNDETERMINED]
     if foreign > FOREIGN_SHARE * done.languages.total() and finds.model is default_detector().model:
         say(
