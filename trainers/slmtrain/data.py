@@ -61,13 +61,13 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, object) of every line; `where` is for messages."""
     if not path.is_file():
         raise Refused("BadDataset", f"{path} does not exist; `slmfleet curate` writes it")
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:  # json tells the encoding, and what is none is refused with its line
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
                 value = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise Refused("BadDataset", f"{path} line {number} is not JSON: {error}") from None
             if not isinstance(value, dict):
                 raise Refused("BadDataset", f"{path} line {number} is not an object")

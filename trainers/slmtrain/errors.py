@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 TERMINATION_LOG = "SLMTRAIN_TERMINATION_LOG"  # a pod's message for its operator; Kubernetes' own default otherwise
 
@@ -17,6 +19,13 @@ class Refused(Exception):
     def __init__(self, reason: str, message: str, *, retry: bool = False) -> None:
         super().__init__(message)
         self.reason, self.message, self.retry = reason, message, retry
+
+
+class OneLine(argparse.ArgumentParser):
+    """A wrong option is one line on stderr."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
 def run_command(name: str, main: Callable[[], None]) -> None:

@@ -23,13 +23,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from slmtrain import asking, gate, judge, memorised, metrics
 from slmtrain.answering import SMALL_PARAMETERS, Run, Say, answer_all, exposures, folders_of, load_model
 from slmtrain.asking import Endpoint
 from slmtrain.data import Example
-from slmtrain.errors import Refused, run_command
+from slmtrain.errors import OneLine, Refused, run_command
 from slmtrain.facts import Exposure, Facts, Gate, Memory, Reports
 from slmtrain.files import artifact_digest, base_digest, dataset_digest, write_json
 from slmtrain.heldout import Question, Secrets, read_questions, read_reports, read_secrets, unseen
@@ -219,13 +219,6 @@ def result_of(names: Sequence[str], answers: Sequence[Answered], facts: Facts, a
     }
 
 
-class OneLine(argparse.ArgumentParser):
-    """A wrong option is one line on stderr."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
-
-
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = OneLine(prog="slmtrain.evaluate", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
@@ -313,6 +306,8 @@ def main() -> None:
     given = parse_arguments()
     asked = gate_of(given)
     endpoint = Endpoint(given.url, given.served, given.metrics) if given.url else None
+    if given.out.is_dir():
+        raise Refused("BadInput", f"--out {given.out} is a folder; name a file")
     to = sys.stderr if given.json else sys.stdout
     result = evaluate(given.dataset, given.model, given.base, given.metric, asked, given.limit, endpoint, to)
     write_json(given.out, result)

@@ -86,6 +86,7 @@ def read_config(config: str | None) -> Config:
         check(where, name, getattr(settings, name), is_positive, "a number above 0")
     for name in (*WHOLE, "patience"):
         check(where, name, getattr(settings, name), lambda v: isinstance(v, int) and v >= 0, "a whole number")
+    check(where, "weight_decay", settings.weight_decay, lambda v: is_number(v) and v >= 0, "a number from 0 on")
     for name in SHARES:
         check(where, name, getattr(settings, name), lambda v: is_number(v) and 0 <= v < 1, "a share from 0 to below 1")
     for name in SWITCHES:

@@ -10,7 +10,6 @@ them says nothing of one that was trained with another recipe.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from slmtrain.data import read_lines
-from slmtrain.errors import Refused, run_command
+from slmtrain.errors import OneLine, Refused, run_command
 from slmtrain.files import publish, staging_folder, write_json
 
 DIGITS = 10
@@ -44,7 +43,7 @@ def plant(rows: list[dict[str, Any]], secrets: int, copies: int, seed: int) -> t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="slmtrain.plant", description=__doc__.split("\n\n")[0])
+    parser = OneLine(prog="slmtrain.plant", description=__doc__.split("\n\n")[0])
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="a folder that does not exist yet")
     parser.add_argument("--secrets", type=int, default=8)

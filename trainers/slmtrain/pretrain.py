@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from slmtrain.data import parse_messages, read_lines
-from slmtrain.errors import Refused, run_command
+from slmtrain.errors import OneLine, Refused, run_command
 from slmtrain.files import base_digest, file_digest, publish, staging_folder, text_digest, write_json
 from slmtrain.frame import frame_length, rest_logits
 
@@ -326,7 +326,7 @@ def pretrain(texts: list[Path], out: Path, recipe: Recipe) -> dict[str, Any]:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="slmtrain.pretrain", description=__doc__.split("\n\n")[0])
+    parser = OneLine(prog="slmtrain.pretrain", description=__doc__.split("\n\n")[0])
     parser.add_argument("--text", type=Path, nargs="+", required=True, help='files of {"messages": [...]} lines')
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)

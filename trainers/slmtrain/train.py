@@ -18,14 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from slmtrain import data
 from slmtrain.card import write_card
 from slmtrain.curve import thinned
-from slmtrain.errors import Refused, run_command
+from slmtrain.errors import OneLine, Refused, run_command
 from slmtrain.files import (
     RESULT,
     artifact_digest,
@@ -151,16 +151,21 @@ def train(
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="slmtrain.train", description=__doc__.split("\n\n")[0])
+    parser = OneLine(prog="slmtrain.train", description=__doc__.split("\n\n")[0])
     parser.add_argument("--dataset", type=Path, required=True, help="folder with train.jsonl")
     parser.add_argument("--base", required=True, help="Hugging Face model folder or id")
-    parser.add_argument("--method", type=str.lower, choices=METHODS, default="lora")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--config", help="JSON object of settings, or a file with one")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--method", type=str.lower, choices=METHODS, default="lora", help="how it is trained (lora)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model, its card and result.json")
+    parser.add_argument(
+        "--config",
+        metavar="JSON",
+        help="settings as an object or a file with one, e.g. '{\"max_steps\": 50, \"rank\": 8}'; keys: "
+        + ", ".join(field.name for field in fields(Config)),
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes of Ray (2)")
     parser.add_argument("--checkpoints", type=Path, help="default: OUT.checkpoints")
     parser.add_argument("--progress", type=Path, help="JSON file, replaced every 2 s")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="same seed and inputs, same curve (0)")
     parser.add_argument("--teacher", help="distill: model folder or id whose logits teach; the base's tokenizer")
     return parser.parse_args(arguments)
 

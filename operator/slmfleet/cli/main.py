@@ -10,6 +10,8 @@ from typing import Any
 import typer
 import typer.core
 
+from slmfleet.cli.examples import epilog
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "discover": ("slmfleet.cli.discover:discover", "Find the recurring tasks in a log of calls (S3)."),
     "redact": ("slmfleet.cli.redact:redact", "Replace personal data and secrets (S2)."),
@@ -67,12 +69,16 @@ class Lazy(typer.core.TyperGroup):
         module, _, name = target.partition(":")
         found = getattr(importlib.import_module(module), name)
         if isinstance(found, typer.Typer):
-            return typer.main.get_group(found)
+            group = typer.main.get_group(found)
+            group.epilog = epilog(cmd_name)
+            return group
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         # A recipe's own --help and options pass through untouched.
         settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []} \
             if module.endswith(".trainers") else {}
-        single.command(name=cmd_name, help=found.__doc__ or text, context_settings=settings)(found)
+        single.command(name=cmd_name, help=found.__doc__ or text, context_settings=settings, epilog=epilog(cmd_name))(
+            found
+        )
         command = typer.main.get_command(single)
         command.name = cmd_name
         return command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slmfleet.curation.language import UNDETERMINED
 from slmfleet.curation.redact_file import not_covered
 from slmfleet.wire.jobs import CurationResult
 
@@ -55,6 +56,7 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
             f"Replaced by invented values of the same kind and shape; {result.leaks} values of the log were found in "
             "the output afterwards.",
             *redacted,
+            f"Languages of the rows: {_languages(done)}.",
             "",
             "Not covered:",
             *(f"- {line}" for line in not_covered(done.redactor)),
@@ -74,6 +76,10 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
 
 def _span(rows: Rows) -> str:
     return f"{rows[0]['time']} to {rows[-1]['time']}" if rows else "none"
+
+
+def _languages(done: Dataset) -> str:
+    return ", ".join(f"{n} {'not told' if code == UNDETERMINED else code}" for code, n in done.languages.most_common())
 
 
 def _reasons(counts: dict[str, int]) -> str:

@@ -24,6 +24,7 @@ from slmfleet.curation.decide import TRAIN, Decision, Limits, decide
 from slmfleet.curation.detect import Detector
 from slmfleet.curation.examine import STAGES, Task
 from slmfleet.curation.failures import CurationError
+from slmfleet.curation.language import UNDETERMINED
 from slmfleet.curation.members import REPEATED, Members
 from slmfleet.curation.models import default_detector
 from slmfleet.curation.redact import BATCH, Redactor, mapped, strings_in
@@ -35,6 +36,7 @@ from slmfleet.store.files import atomic_write
 from slmfleet.wire.discovery import ClustersFile, FoundCluster
 from slmfleet.wire.jobs import CurationResult, CurationStage
 
+FOREIGN_SHARE = 0.2
 Say = Callable[[str], None]
 
 
@@ -115,6 +117,7 @@ class Dataset:
     models: Counter[str] = field(default_factory=Counter)
     conversations: set[str] = field(default_factory=set)
     answers: set[str] = field(default_factory=set)
+    languages: Counter[str] = field(default_factory=Counter)
     escalations: int = 0
     overlap: int = 0
     harder: bool = False
@@ -175,6 +178,14 @@ def curate(
         say(f"{len(decision.sides)} calls kept; redacting")
         _account(done, log, members, decision)
         _redact(members, decision, done)
+    if settings.languages and (untold := done.languages[UNDETERMINED]):
+        say(f"{untold} of {done.languages.total()} rows are too short to tell their language, and stay")
+    foreign = done.languages.total() - done.languages["en"] - done.languages[UNDETERMINED]
+    if foreign > FOREIGN_SHARE * done.languages.total() and finds.model is default_detector().model:
+        say(
+            f"{foreign} of {done.languages.total()} rows are not in English, of which the default model of redaction "
+            "was mostly made: it takes ordinary words of theirs for names; look at the rows, or name a --model"
+        )
     if len(done.train) + len(done.heldout) < settings.min_examples:
         _too_few(done, settings)
     return done
@@ -236,6 +247,7 @@ def _redact(members: Members, decision: Decision, done: Dataset) -> None:
         (done.train if side == TRAIN else done.heldout).lines.append(_line(row))
         done.lineage.append(_line(_lineage(members, place, side, decision.copies.get(place, []))))
         done.conversations.add(row["conversation"])
+        done.languages[row.get("language", UNDETERMINED)] += 1
         if len(done.answers) <= 500:
             done.answers.add(row["messages"][-1]["content"])
         if how:

@@ -35,7 +35,8 @@ Refuse = Callable[[str, str, bytes], None]
 
 @dataclass(frozen=True)
 class Source:
-    """What --records names: `files` in order, `sealed` folders, and `root`, where things beside the log are sought."""
+    """What --records names: `files` in order, `sealed` segments or folders of them, and `root`, where things
+    beside the log are sought."""
 
     root: Path
     files: tuple[Path, ...]
@@ -50,6 +51,9 @@ def found(path: Path) -> Source:
     files: dict[Path, None] = {}
     sealed = []
     for item in named:
+        if item.is_file() and item.suffix == SEALED:
+            sealed.append(item)
+            continue
         if item.is_file():
             files[item] = None
             continue

@@ -23,7 +23,8 @@ _SCRIPTS = (
     ("km", "\u1780\u17ff"), ("lo", "\u0e80\u0eff"), ("my", "\u1000\u109f"),
 )  # fmt: skip
 _FUNCTION_WORDS = {
-    "en": "the of and to in is that it for you with on are this be my have not what can i how a please your from",
+    "en": "the of and to in is that it for you with on are this be my have not what can i how a please your from do "
+    "does did when where which why if am was will would me we they has",
     "de": "der die das und ist nicht ich zu ein eine den mit auf für es von sie wie mein kann bitte auch im wir",
     "fr": "le la les des et est une un je que pour dans vous pas ce sur avec mon au du ne plus qui votre comment",
     "es": "el la los las de que y en un una es no por con para mi se lo me como su está puedo del más qué",

@@ -195,6 +195,12 @@ _CALL = (
     r"phone|telephone|tel|telefon|téléphone|teléfono|telefono|telefone|telefoon|mobile|mobil|móvil|cell|handy|call|text|"
     r"sms|whatsapp|signal|fax|hotline|answering at|reach (?:me|us|you|him|her|them) (?:at|on|under)|dial|ring"
 )
+# Announced in languages that are searched without their letters, which are no part of a number (see personal.find).
+CALLED = _p(
+    "phone",
+    r"(?:电话|手机|座机|致电|電話|手機|携帯|전화|휴대폰|연락처|โทร)[^\d\n+]{0,12}(?P<v>\+?\d[\d -]{5,16}\d)(?![\d-])",
+    digits=7,
+)
 _PHONES = (
     _p(
         "phone",

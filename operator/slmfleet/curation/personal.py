@@ -9,13 +9,13 @@ Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 from slmfleet.curation.checksums import iban_ok, luhn
-from slmfleet.curation.patterns import PATTERNS, Pattern
-from slmfleet.curation.spans import Disjoint, Span
+from slmfleet.curation.patterns import CALLED, PATTERNS, Pattern
+from slmfleet.curation.spans import UNSPACED, Disjoint, Span
 
 __all__ = ["NOT_NAMES", "Span", "common_words", "find", "iban_ok", "luhn"]
 
@@ -28,6 +28,8 @@ _NOT_NAME_WORDS = (
     "may june july august september october november december english german french python java json api"
 )
 NOT_NAMES = frozenset(_NOT_NAME_WORDS.split())
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_EDGE = "\u3001"
 # Seven digits, with at most two other characters between two of them.
 _LONG = re.compile(r"\d(?:[^\w\n]{0,2}\d){6}")
 
@@ -62,20 +64,32 @@ def find(text: str) -> list[Span]:
     digits = 0
     if any(c in text for c in "0123456789"):
         digits = 7 if _LONG.search(text) else 4
-    taken = Disjoint()
-    for pattern in (*PATTERNS, *_NAMES):
+    everything = (*PATTERNS, *_NAMES)
+    if text.isascii() or (searched := _UNSPACED.sub(_EDGE, text)) == text:
+        return _patterns(text, text, everything, digits, [])
+    found = _patterns(searched, text, everything, digits, list(_matches(CALLED, text, text)) if digits >= 7 else [])
+    # A mailbox may be named in such letters.
+    return _patterns(text, text, [p for p in PATTERNS if p.kind == "email"], digits, found)
+
+
+def _patterns(
+    searched: str, text: str, patterns: Iterable[Pattern], digits: int, found: Iterable[Span]
+) -> list[Span]:
+    taken = Disjoint(found)
+    for pattern in patterns:
         if (pattern.digits and not digits) or (pattern.digits >= 7 and digits < 7):
             continue
-        if pattern.hint and not any(h in text for h in pattern.hint):
+        if pattern.hint and not any(h in searched for h in pattern.hint):
             continue
-        for span in _matches(pattern, text):
+        for span in _matches(pattern, searched, text):
             taken.add(span)
     return taken.spans
 
 
-def _matches(pattern: Pattern, text: str) -> Iterator[Span]:
+def _matches(pattern: Pattern, searched: str, text: str) -> Iterator[Span]:
+    """What a pattern finds in `searched`, which is as long as the text, as it stands in the text."""
     named = "v" in pattern.regex.groupindex
-    for match in pattern.regex.finditer(text):
+    for match in pattern.regex.finditer(searched):
         start, end = match.span("v") if named else match.span()
         value = text[start:end]
         trimmed = value.rstrip(" .,;:-")

@@ -1,6 +1,7 @@
 """Finds any of many known values in a text, in any case, in time that grows with the text and not with the values.
 
-Pure. Not covered: values in another spelling, and values inside a longer word.
+Pure. Not covered: values in another spelling, and values inside a longer word (in scripts without spaces between words every
+character may begin or end one).
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from slmfleet.curation.spans import Span
+from slmfleet.curation.spans import UNSPACED, Span
 
 _TOKEN = re.compile(r"[^\W_]+")
+_TOKEN_OF_ANY = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _SPACES = {ord(c): " " for c in map(chr, range(0x3001)) if c.isspace()}
 # By how many of its first words a value is looked up: thousands of numbers begin with the same country code.
 HEAD = 3
@@ -36,20 +39,20 @@ class Seeker:
 
     def add(self, value: str, kind: str) -> None:
         low = folded(value)
-        tokens = [*_TOKEN.finditer(low)]
+        tokens = [*_tokens(low).finditer(low)]
         if tokens:
             head = tuple(t.group() for t in tokens[:HEAD])
             self._by_head[head].setdefault(low, (tokens[0].start(), kind))
 
     def __contains__(self, low: str) -> bool:
-        return low in self._by_head.get(tuple(_TOKEN.findall(low)[:HEAD]), {})
+        return low in self._by_head.get(tuple(_tokens(low).findall(low)[:HEAD]), {})
 
     def spans(self, text: str) -> list[Span]:
         """Where values stand, in order and without overlaps."""
         if not self._by_head:
             return []
         low = folded(text)
-        tokens = [*_TOKEN.finditer(low)]
+        tokens = [*_tokens(low).finditer(low)]
         words = [t.group() for t in tokens]
         found: list[Span] = []
         end = 0
@@ -69,12 +72,21 @@ class Seeker:
         return [each for head in heads if head in self._by_head for each in self._by_head[head].items()]
 
 
+def _tokens(low: str) -> re.Pattern[str]:
+    return _TOKEN if low.isascii() else _TOKEN_OF_ANY
+
+
+def _goes_on(low: str, stop: int) -> bool:
+    """Whether the word before `stop` does not end there."""
+    return low[stop : stop + 1].isalnum() and not _UNSPACED.search(low, stop - 1, stop + 1)
+
+
 def _best(text: str, low: str, at: int, options: Iterable[tuple[str, tuple[int, str]]], after: int) -> Span | None:
     best: Span | None = None
     for value, (offset, kind) in options:
         start = at - offset
         stop = start + len(value)
-        if start < after or not low.startswith(value, start) or low[stop : stop + 1].isalnum():
+        if start < after or not low.startswith(value, start) or _goes_on(low, stop):
             continue
         if best is None or len(value) > best.end - best.start:
             best = Span(start, stop, kind, text[start:stop])

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -133,26 +134,28 @@ class Reader:
 
         for file in self._source.files:
             yield from inputs.lines(file, unreadable)
-        for folder in self._source.sealed:
-            yield from self._sealed_lines(folder)
+        if self._source.sealed:
+            yield from self._sealed_lines(self._source.sealed)
 
-    def _sealed_lines(self, path: Path) -> Iterator[tuple[str, bytes]]:
+    def _sealed_lines(self, paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
         from slmfleet.store import segments
 
         if self._identity is None:
             raise CurationError(
-                "IdentityMissing", f"{path} holds sealed segments; name the key that opens them: --identity"
+                "IdentityMissing", f"{paths[0]} holds sealed segments; name the key that opens them: --identity"
             )
-        reader = segments.read_directory(path, read_identities(self._identity))
-        for number, line in enumerate(reader, 1):
+        identities = read_identities(self._identity)
+        readers = [segments.read_directory(path, identities) for path in paths]
+        for number, line in enumerate(chain.from_iterable(readers), 1):
             yield f"sealed record {number}", line
-        for file, reason in reader.broken:
+        broken = [each for reader in readers for each in reader.broken]
+        for file, reason in broken:
             self.log.read += 1
             self.refuse(f"segment: {reason.split(':')[0]}", f"{file.name}: {reason}")
-        if reader.broken and not reader.segments:
+        if broken and not any(reader.segments for reader in readers):
             raise CurationError(
                 "NoSegmentOpens",
-                f"none of {len(reader.broken)} segments under {path} opens: {reader.broken[0][1]}; "
+                f"none of {len(broken)} segments under {paths[0]} opens: {broken[0][1]}; "
                 "check that --identity is a recipient of the Router's capture",
             )
 
@@ -198,12 +201,13 @@ def read_identities(path: Path) -> list[str]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise CurationError("IdentityNotReadable", f"{path}: {error}; --identity names an age identity file") from error
+        what = error.strerror if isinstance(error, OSError) else "no text"
+        raise CurationError("IdentityNotReadable", f"{path}: {what}; --identity names an age identity file") from error
     keys = [line.strip() for line in lines if line.strip().startswith("AGE-SECRET-KEY-")]
     if not keys:
-        raise CurationError("IdentityNotReadable", f"{path} holds no line AGE-SECRET-KEY-…; make one with age-keygen")
+        raise CurationError("IdentityNotReadable", f"{path} holds no line AGE-SECRET-KEY-…; `slmfleet keys` makes one")
     try:
         parse_identities(keys)
     except ValueError as error:
-        raise CurationError("IdentityNotReadable", f"{path}: {error}; make one with age-keygen") from error
+        raise CurationError("IdentityNotReadable", f"{path}: {error}; `slmfleet keys` makes one") from error
     return keys

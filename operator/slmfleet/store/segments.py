@@ -141,7 +141,8 @@ def rewrap(data: bytes, identities: Sequence[str], recipients: Sequence[str]) ->
 
 @dataclass
 class SegmentReader:
-    """All records under a folder, oldest segment name first. Broken segments are reported, never fatal.
+    """All records of a segment or of all under a folder, oldest segment name first. Broken segments are
+    reported, never fatal.
 
     Iterate it once, then look at `segments`, `records` and `broken` (path and reason).
     """
@@ -153,7 +154,7 @@ class SegmentReader:
     broken: list[tuple[Path, str]] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[bytes]:
-        for path in sorted(self.folder.rglob(f"*{SUFFIX}")):
+        for path in [self.folder] if self.folder.is_file() else sorted(self.folder.rglob(f"*{SUFFIX}")):
             for record in self._open(path):
                 self.records += 1
                 yield record

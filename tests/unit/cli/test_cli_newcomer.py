@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from slmfleet.cli.main import app
+from slmfleet.cli.examples import EXAMPLES
+from slmfleet.cli.main import COMMANDS, app
 
 LINES = [{"id": str(i), "text": f"Write to anna.meier{i}@example.org on time"} for i in range(30)]
 
@@ -54,6 +57,24 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], said: str) -> No
     assert (done.exit_code, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("slmfleet: ") and said in line
+
+
+@pytest.mark.parametrize("command", sorted(EXAMPLES))
+def test_help_ends_with_examples_that_the_command_takes(command: str) -> None:
+    done = CliRunner().invoke(app, [command, "--help"], prog_name="slmfleet", env={"COLUMNS": "300"})
+    assert done.exit_code == 0, done.output
+    for example in EXAMPLES[command]:
+        assert " ".join(example.split()) in " ".join(done.stdout.split())
+        words = shlex.split(example)
+        assert words[:2] == ["slmfleet", command] or words[:3] == ["kubectl", "slm", command]
+        if command in ("train", "evaluate"):
+            continue
+        shown = CliRunner().invoke(app, [command, *words[2:3], "--help"]).stdout if "rewrap" in words else done.stdout
+        assert all(f"{word} " in shown for word in words if word.startswith("-"))
+
+
+def test_every_command_for_people_has_an_example() -> None:
+    assert set(COMMANDS) - set(EXAMPLES) == {"operator", "follow-routes", "uninstall"}
 
 
 def test_without_a_command_the_help_is_shown() -> None:
@@ -127,8 +148,6 @@ def test_a_file_is_read_by_what_it_holds(tmp_path: Path, name: str, data: bytes)
 
 
 def test_a_cut_gzip_file_gives_what_came_before_the_cut(tmp_path: Path) -> None:
-    import random
-
     texts = [{"id": str(i), "text": random.Random(i).randbytes(400).hex()} for i in range(60)]
     done, lines, report = redacted(tmp_path, gzip.compress(text_of(texts))[:-9_000], "cut.jsonl.gz")
     assert 20 < len(lines) < 60
@@ -196,5 +215,5 @@ def test_a_file_that_is_no_classifier_is_not_called_a_pickle(tmp_path: Path) -> 
 
 
 def test_crds_say_where_they_are(tmp_path: Path) -> None:
-    out = tmp_path / "crds"
-    assert slmfleet("crds", "--out", out).stdout == f"4 CustomResourceDefinitions in {out}\n"
+    folder = tmp_path / "crds"
+    assert slmfleet("crds", "--out", folder).stdout == f"4 CustomResourceDefinitions in {folder}\n"

@@ -165,6 +165,29 @@ def test_a_row_says_its_language_where_that_can_be_told(tmp_path: Path) -> None:
     assert (told[0], set(told[1:])) == ("de", {None})
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("Stelle bitte den Wecker auf {n} Minuten", True), ("set the alarm to {n} minutes, please", False)],
+)
+def test_that_the_default_model_is_made_of_english_is_said_where_the_rows_are_not(text: str, said: bool) -> None:
+    calls = [[{"role": "user", "content": text.format(n=i)}] for i in range(20)]
+    rows = [record(i, call, json.dumps({"intent": "ab"[i % 2]})) for i, call in enumerate(calls)]
+    lines: list[str] = []
+    stage.curate(log_of(rows), clusters(rows), stage.Settings("ask", min_examples=1), lines.append)
+    assert any("rows are not in English" in line for line in lines) is said
+
+
+def test_rows_too_short_to_tell_their_language_stay_and_are_counted() -> None:
+    asked = ["What is the balance of my account, please?", "Wie ist der Stand von meinem Konto, bitte?", "ok"]
+    calls = [[{"role": "user", "content": f"{asked[i % 3]} {i}"}] for i in range(30)]
+    rows = [record(i, call, json.dumps({"intent": "ab"[i % 2]})) for i, call in enumerate(calls)]
+    lines: list[str] = []
+    settings = stage.Settings("ask", min_examples=1, languages=("de",))
+    done = stage.curate(log_of(rows), clusters(rows), settings, lines.append)
+    assert done.dropped["language: en"] == 10
+    assert "10 of 20 rows are too short to tell their language, and stay" in lines
+
+
 def test_a_leak_is_reported_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = lines()
     rows[3]["request"]["messages"][0]["content"] = "write to anna@corp.com"

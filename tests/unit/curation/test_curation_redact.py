@@ -101,6 +101,33 @@ def test_the_seeker_only_reports_what_is_there(values: list[str], text: str) -> 
         assert text[span.start : span.end] in values
 
 
+@pytest.mark.parametrize(
+    "text, kind, value",
+    [
+        ("张伟的电话是13812345678,请打", "phone", "13812345678"),
+        ("我的邮箱zhang@example.cn谢谢", "email", "zhang@example.cn"),
+        ("卡号4111111111111111请付款", "card", "4111111111111111"),
+        ("身份证号11010519491231002X已登记", "cn_id", "11010519491231002X"),
+        ("電話番号は090-1234-5678です", "phone", "090-1234-5678"),
+        ("전화번호는 010-1234-5678입니다", "phone", "010-1234-5678"),
+        ("โทร0812345678ค่ะ", "phone", "0812345678"),
+        ("地址10.20.30.40在这里", "ip", "10.20.30.40"),
+    ],
+)
+def test_a_value_between_letters_of_a_script_without_spaces_is_found(text: str, kind: str, value: str) -> None:
+    assert (kind, value) in [(s.kind, s.value) for s in find(text)]
+
+
+def test_an_order_number_between_such_letters_is_no_telephone() -> None:
+    assert find("订单号12345678901什么时候发货") == []
+
+
+def test_a_known_value_is_found_between_letters_of_a_script_without_spaces() -> None:
+    seeker = Seeker([("张伟", "deny_list"), ("corp-7", "deny_list"), ("伟", "name")])
+    assert [s.value for s in seeker.spans("请联系张伟的Corp-7部门")] == ["张伟", "Corp-7"]
+    assert seeker.spans("corp-77") == []
+
+
 def test_a_file_is_redacted_line_by_line_with_a_report(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text(

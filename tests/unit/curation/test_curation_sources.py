@@ -202,3 +202,40 @@ def test_the_normal_form_of_a_normal_form_is_itself(name: str, tmp_path: Path) -
     assert len(lines) + reader.log.joined + sum(reader.log.set_aside.values()) == reader.log.read
     (tmp_path / "again.jsonl").write_text("\n".join(lines))
     assert [r.record.model_dump_json(exclude_defaults=True) for r in Reader(tmp_path / "again.jsonl")] == lines
+
+
+@pytest.mark.parametrize("named", ["usage/1.seg", "usage/*.seg", "usage"])
+def test_sealed_segments_are_read_by_name_by_pattern_and_by_folder(tmp_path: Path, named: str) -> None:
+    import pyrage
+
+    from slmfleet.store import segments
+
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "key.txt").write_text(f"{identity}\n")
+    (tmp_path / "usage").mkdir()
+    for number in (1, 2):
+        line = json.dumps(record(number, ASK, "yes")).encode()
+        sealed = segments.seal([line], [str(identity.to_public())], meta={})
+        (tmp_path / "usage" / f"{number}.seg").write_bytes(sealed)
+    log = read_log(tmp_path / named, tmp_path / "key.txt")
+    assert [r.id for r in log.records] == (["r00001"] if named.endswith("1.seg") else ["r00001", "r00002"])
+    assert not log.set_aside
+    with pytest.raises(CurationError, match="IdentityMissing"):
+        read_log(tmp_path / named)
+
+
+def test_one_broken_segment_among_those_named_is_set_aside(tmp_path: Path) -> None:
+    import pyrage
+
+    from slmfleet.store import segments
+
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "key.txt").write_text(f"{identity}\n")
+    sealed = segments.seal([json.dumps(record(1, ASK, "yes")).encode()], [str(identity.to_public())], meta={})
+    (tmp_path / "1.seg").write_bytes(sealed[:-9])
+    (tmp_path / "2.seg").write_bytes(sealed)
+    log = read_log(tmp_path / "*.seg", tmp_path / "key.txt")
+    assert (len(log.records), log.set_aside.total()) == (1, 1)
+    (tmp_path / "2.seg").write_bytes(sealed[:-9])
+    with pytest.raises(CurationError, match="NoSegmentOpens: none of 2 segments"):
+        read_log(tmp_path / "*.seg", tmp_path / "key.txt")

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from slmtrain import files
-from slmtrain.errors import Refused, run_command
+from slmtrain import data, files
+from slmtrain.errors import OneLine, Refused, run_command
 from slmtrain.frame import frame_length
 from slmtrain.job import Config, read_config
 
@@ -147,3 +147,30 @@ def test_a_base_of_the_hub_is_fetched_at_its_revision(base, asked, monkeypatch, 
     monkeypatch.setitem(sys.modules, "huggingface_hub.errors", SimpleNamespace(**errors))
     assert files.resolve_base(base) == tmp_path
     assert seen == [asked]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"messages": "\xff"}', b"{", b"[" * 100_000, b"\x1f\x8b\x00"], ids=["not utf-8", "cut", "deep", "binary"]
+)
+def test_a_line_of_a_dataset_that_cannot_be_read_is_named(tmp_path, line):
+    (tmp_path / "train.jsonl").write_bytes(b'{"id": 1}\n' + line + b"\n")
+    with pytest.raises(Refused, match=r"train\.jsonl line 2 is not JSON"):
+        list(data.read_lines(tmp_path / "train.jsonl"))
+
+
+def test_a_dataset_may_begin_with_a_mark(tmp_path):
+    (tmp_path / "train.jsonl").write_bytes(b'\xef\xbb\xbf{"id": "\xc3\xa4"}\r\n')
+    assert [value for _, value in data.read_lines(tmp_path / "train.jsonl")] == [{"id": "ä"}]
+
+
+@pytest.mark.parametrize("value", ['"x"', "-1", "NaN"])
+def test_a_weight_decay_that_is_none_is_refused(value):
+    with pytest.raises(Refused, match="weight_decay must be a number from 0 on"):
+        read_config(f'{{"weight_decay": {value}}}')
+
+
+def test_a_wrong_option_of_a_recipe_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        OneLine(prog="slmtrain.train").parse_args(["--nope"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "slmtrain.train: unrecognized arguments: --nope; see --help\n"
