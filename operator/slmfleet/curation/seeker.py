@@ -1,7 +1,7 @@
 """Finds any of many known values in a text, in any case, in time that grows with the text and not with the values.
 
-Pure. Not covered: values in another spelling, and values inside a longer word (in scripts without spaces between words every
-character may begin or end one).
+Pure. Not covered: values in another spelling, and values inside a longer word (in scripts without spaces between words
+every character may begin or end one).
 """
 
 from __future__ import annotations
