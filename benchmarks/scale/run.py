@@ -125,9 +125,9 @@ def curate(folder: Path, cluster: str, workers: int, python: str) -> dict[str, A
 
 
 def discover(folder: Path, cluster: str, workers: int, python: str) -> dict[str, Any]:
-    """The whole log's tasks; `rows` are tasks here, `members` their calls."""
+    """The whole log's tasks, in the environment that discovery ships in; `rows` are tasks, `members` their calls."""
     out = folder / cluster
-    argv = [python, "-m", "slmfleet.cli", "discover", "--records", str(folder / "log.jsonl"), "--out", str(out)]
+    argv = [sys.executable, "-m", "slmfleet.cli", "discover", "--records", str(folder / "log.jsonl"), "--out", str(out)]
     row = measured(argv)
     found = json.loads((out / "clusters.json").read_text())
     narrow = [each for each in found["clusters"] if each["narrow"]]

@@ -79,20 +79,26 @@ def _from_messages(events: list[Any]) -> Any:
     for event in events:
         kind = event.get("type") if isinstance(event, dict) else None
         if kind == "message_start":
-            message = dict(event.get("message") or {})
+            message = _object(event, "message")
         elif kind == "content_block_start":
-            blocks[event.get("index", len(blocks))] = dict(event.get("content_block") or {})
+            blocks[event.get("index", len(blocks))] = _object(event, "content_block")
         elif kind == "content_block_delta":
-            _add_to_block(blocks.setdefault(event.get("index", 0), {}), event.get("delta") or {})
+            _add_to_block(blocks.setdefault(event.get("index", 0), {}), _object(event, "delta"))
         elif kind == "message_delta" and message is not None:
-            message |= event.get("delta") or {}
-            message["usage"] = {**(message.get("usage") or {}), **(event.get("usage") or {})}
+            message |= _object(event, "delta")
+            message["usage"] = _object(message, "usage") | _object(event, "usage")
         elif kind == "error" and message is None:
             return event
     if message is None:
         return None
     message["content"] = [_whole_block(blocks[index]) for index in sorted(blocks)]
     return message
+
+
+def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:
+    """A copy of what should be an object; a list of pairs is none, though `dict` would take it."""
+    value = holder.get(key)
+    return dict(value) if isinstance(value, dict) else {}
 
 
 def _add_to_block(block: dict[str, Any], delta: dict[str, Any]) -> None:

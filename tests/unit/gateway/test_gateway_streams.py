@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from gateway_fakes import Heard, Rig, chat, chunk, event
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slmfleet.gateway.bodies import assemble
@@ -229,6 +229,8 @@ EVENTS = st.lists(
 
 
 @settings(deadline=None)
+@example([{"type": "message_start", "message": [[None, None]]}], "messages")
+@example([{"type": "message_start"}, {"type": "message_delta", "delta": [[None, 0]], "usage": [[0, 0]]}], "messages")
 @given(EVENTS, st.sampled_from(["chat.completions", "completions", "responses", "messages"]))
 def test_no_events_are_too_odd_for_the_log(events: list[Any], api: str) -> None:
     record(b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events), api)
