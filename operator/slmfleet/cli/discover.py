@@ -68,7 +68,7 @@ def discover(
         earlier = stage.read_previous(previous) if previous is not None else []
         if previous is not None and not earlier:
             say(f"--previous {previous} holds no task of an earlier run: every name is new")
-        log = read_log(records, identity, source, rejected, Bounds(max_records, max_mib << 20))
+        log = read_log(records, identity, source, rejected, Bounds(max_records, max_mib << 20), say)
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
         if not log.records:

@@ -18,7 +18,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "--since 2026-03-01T00:00:00Z --languages en,de --min-examples 500",
     ),
     "select": (
-        "slmfleet select --cluster intent-play-book --clusters found/ --models base-models/ --max-memory 8Gi",
+        "slmfleet select --cluster intent-play-book --clusters found/ --models charts/slmfleet/files --max-memory 8Gi",
     ),
     "train": ("slmfleet train --dataset dataset/ --base base/ --method lora --out adapter/",),
     "evaluate": (

@@ -152,6 +152,8 @@ def _free(
     say: Say,
 ) -> list[Cluster]:
     """Groups of free calls, under the names that the run before gave them or their own words."""
+    if loose:
+        say(f"sorting {len(loose):,} free calls by their meaning")
     least = settings.floor(records, FREE_SIZE, FREE_SHARE)
     clusters = []
     for members in find_free(loose, embedder, min_size=least, seed=settings.seed, say=say):

@@ -12,6 +12,7 @@ from typing import Literal
 from slmfleet.curation import formats, naming
 from slmfleet.curation.calls import Call
 from slmfleet.curation.naming import Likeness
+from slmfleet.curation.repair import repaired
 from slmfleet.curation.words import tells, words_of
 from slmfleet.wire.discovery import Change, Drift, Suitability
 from slmfleet.wire.routes import OutputFormat
@@ -37,9 +38,9 @@ class Agreement:
         return self.same / self.pairs if self.pairs >= FEWEST_PAIRS else None
 
 
-def agreement(calls: Sequence[Call]) -> Agreement:
+def agreement(calls: Sequence[Call], expected: OutputFormat) -> Agreement:
     """Each call beside the one before it with the same frame and the same words. All of them: a word as small as "not"
-    may ask for another answer."""
+    may ask for another answer. An answer that curation mends (a fence around it) says what it says without it."""
     last: dict[tuple[str, str], str] = {}
     pairs = same = 0
     for call in calls:
@@ -47,7 +48,7 @@ def agreement(calls: Sequence[Call]) -> Agreement:
             continue
         words = " ".join(_WORD.findall(_NUMBER.sub("0", call.frame.user.lower())))
         key = (call.fingerprint, words or call.frame.user)
-        answer = _plain(call)
+        answer = _plain(call, expected)
         if key in last:
             pairs += 1
             same += last[key] == answer
@@ -55,9 +56,11 @@ def agreement(calls: Sequence[Call]) -> Agreement:
     return Agreement(pairs, same)
 
 
-def _plain(call: Call) -> str:
-    """An answer without what does not matter: white space, the order of keys."""
+def _plain(call: Call, expected: OutputFormat) -> str:
+    """An answer without what does not matter: white space, the order of keys, what wraps it."""
     text = call.answer.strip() + "".join(f"{name}({arguments})" for name, arguments in call.tool_calls)
+    if not call.tool_calls and formats.fault(text, expected) is not None:
+        text = (repaired(text, expected) or (text, ""))[0]
     try:
         return json.dumps(json.loads(text), sort_keys=True)
     except (ValueError, RecursionError):
@@ -71,7 +74,7 @@ def suitability(
     answered = [c for c in calls if c.set_aside is None]
     fitting = [c for c in answered if c.tool_calls or formats.fault(c.answer, expected) is None]
     format_share = len(fitting) / len(answered) if answered else 0.0
-    agreed = agreement(calls)
+    agreed = agreement(calls, expected)
     strict = format_share if left is None else 0.0
     verdict, reason = _verdict(len(answered), left, agreed, format_share)
     return Suitability(

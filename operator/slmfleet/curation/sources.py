@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,7 @@ from slmfleet.wire.records import UsageRecord
 
 SEALED = inputs.SEALED
 REPEATED = "same id again"
+TELL = 100_000
 
 
 @dataclass
@@ -166,13 +167,16 @@ def read_log(
     source: str = "auto",
     rejected: Path | None = None,
     bounds: Bounds | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Log:
     """Every record under `path`, in the order of time; of two with one id, the later line counts. Of a log beyond
     `bounds` (those of `Bounds` where none are given) the records of a sample of its conversations."""
     reader = Reader(path, identity, source, rejected)
     log = reader.log
     log.sample = sample = Sample(bounds or Bounds())
-    for read in reader:
+    for number, read in enumerate(reader, 1):
+        if number % TELL == 0:
+            say(f"{number:,} records read")
         if not sample.add(read.record, read.size):
             reader.refuse(REPEATED, read.where)
         log.places[read.record.id] = read.where

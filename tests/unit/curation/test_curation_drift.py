@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from curation_samples import HOME, SHOP, record, utterance
+from curation_samples import HOME, SHOP, log_of, record, utterance
 
 from slmfleet.curation import judge
 from slmfleet.curation.calls import Call, call_of
 from slmfleet.curation.discover import _likeness
 from slmfleet.wire.discovery import Drift
 from slmfleet.wire.records import UsageRecord
+from slmfleet.wire.routes import OutputFormat
 
 
 def calls(forms: dict[str, str], count: int, seed: int, *, names: bool = False) -> list[Call]:
@@ -52,3 +53,12 @@ def test_a_part_that_is_new_is_seen_as_large_as_it_is() -> None:
     before = calls(HOME, 300, 1)
     found = drift(before, [*before, *calls(SHOP, 100, 2)])
     assert 0.15 < excess(found) <= 0.25
+
+
+def test_an_answer_in_a_fence_agrees_with_the_same_answer_without_one() -> None:
+    said = ['{"intent": "a"}', '```json\n{"intent": "a"}\n```']
+    lines = [record(i, [{"role": "user", "content": "turn it on"}], said[i % 2]) for i in range(40)]
+    calls = [call_of(r) for r in log_of(lines).records]
+    schema = {"type": "object", "properties": {"intent": {"enum": ["a", "b"]}}, "required": ["intent"]}
+    agreed = judge.agreement(calls, OutputFormat(type="json", json_schema=schema))
+    assert (agreed.pairs, agreed.share) == (39, 1.0)

@@ -112,6 +112,8 @@ def test_the_seeker_only_reports_what_is_there(values: list[str], text: str) -> 
         ("전화번호는 010-1234-5678입니다", "phone", "010-1234-5678"),
         ("โทร0812345678ค่ะ", "phone", "0812345678"),
         ("地址10.20.30.40在这里", "ip", "10.20.30.40"),
+        ("写给 张伟@example.cn 吧", "email", "张伟@example.cn"),
+        ("password: 密码4711x", "secret", "密码4711x"),
     ],
 )
 def test_a_value_between_letters_of_a_script_without_spaces_is_found(text: str, kind: str, value: str) -> None:

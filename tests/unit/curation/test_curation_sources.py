@@ -239,3 +239,11 @@ def test_one_broken_segment_among_those_named_is_set_aside(tmp_path: Path) -> No
     (tmp_path / "2.seg").write_bytes(sealed[:-9])
     with pytest.raises(CurationError, match="NoSegmentOpens: none of 2 segments"):
         read_log(tmp_path / "*.seg", tmp_path / "key.txt")
+
+
+def test_a_long_log_is_read_with_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slmfleet.curation.sources.TELL", 20)
+    (tmp_path / "log.jsonl").write_text(lines_of([record(i, ASK, "yes") for i in range(50)]))
+    said: list[str] = []
+    read_log(tmp_path / "log.jsonl", say=said.append)
+    assert said == ["20 records read", "40 records read"]
