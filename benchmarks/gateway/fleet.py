@@ -2,8 +2,10 @@
 
 Nobody has a thousand real tasks in a repository, so they are drawn: every task has a prompt of its own (a third of them
 with a variable in it), words of its own and words that all share. Weights are log-odds of the words and byte n-grams
-in sampled calls, laid out and rounded by the gateway's own code; a trained classifier has other values in the same
-arrays, so what a call costs is the same. What this says nothing of: how well real tasks are told apart.
+in sampled calls, laid out and rounded by the gateway's own code, and nothing for those that a task never used. Training
+as discovery does takes hours for a thousand tasks; of six of them, trained against all, 6.0 to 8.9 % of the weights
+were left (here 7.4 %), so what a call costs is about the same. What this says nothing of: how well real tasks
+are told apart.
 """
 
 from __future__ import annotations
@@ -86,7 +88,8 @@ def classifier_of(tasks: list[Drawn], seed: int = 2) -> Classifier:
     seen = (user > 0).sum(axis=1, dtype=np.float32)
     idf = np.log((count + 1) / (seen + 1)) + 1
     for k in range(count):
-        user[:, k] = 3 * np.log((user[:, k] + 0.1) / SAMPLES / ((seen + 0.1) / count))
+        used = user[:, k] > 0
+        user[used, k] = 3 * np.log((user[used, k] + 0.1) / SAMPLES / ((seen[used] + 0.1) / count))
     system = 4 * (system - system.mean(axis=1, keepdims=True))
     made = {"user": user, "system": system, "familiar": familiar, "idf": idf, "bias": np.zeros(count, np.float32)}
     scorer = Classifier.of([Task(task.name) for task in tasks], **made)

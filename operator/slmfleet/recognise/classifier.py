@@ -41,10 +41,12 @@ from slmfleet.recognise.features import (
 from slmfleet.recognise.frame import Frame, frame_of
 from slmfleet.recognise.weights import Familiar, Floats, Scores
 
-FORMAT = "slmfleet/classifier/v2"
+FORMAT = "slmfleet/classifier/v3"
+EVERY_STEP_FORMAT = "slmfleet/classifier/v2"
 DENSE_FORMAT = "slmfleet/classifier/v1"
 ZIP = b"PK"
 SYSTEM_WEIGHT = 0.6
+SCORES = ("tasks", "steps", "starts", "whole", "place", "scale")
 FAMILIAR = ("buckets", "steps", "starts", "absent", "step")
 KNOWN_PROMPTS = 4096
 SCORED_PROMPTS = 256
@@ -123,8 +125,8 @@ class Classifier:
     ) -> None:
         """`user` is over BUCKETS, `system` over SYSTEM_BUCKETS. Raises ValueError where arrays do not fit."""
         count = len(tasks)
-        shapes = (user.bytes.shape, system.bytes.shape, idf.shape, bias.shape, familiar.absent.shape)
-        if shapes != ((BUCKETS, count), (SYSTEM_BUCKETS, count), (BUCKETS,), (count,), (count,)):
+        fit = user.fits(BUCKETS, count) and system.fits(SYSTEM_BUCKETS, count) and familiar.fits(count)
+        if not fit or (idf.shape, bias.shape) != ((BUCKETS,), (count,)):
             raise ValueError(f"classifier: arrays do not fit {count} tasks")
         self.tasks = tuple(tasks)
         self.margin = margin
@@ -143,8 +145,7 @@ class Classifier:
         known = self.familiar
         arrays = {
             "idf": self.idf,
-            "user": self.user.bytes,
-            "scale": self.user.scale,
+            **{f"row_{part}": getattr(self.user, part) for part in SCORES},
             "bias": self.bias,
             "least": self._min_logits,
             **{part: getattr(known, part) for part in FAMILIAR},
@@ -271,10 +272,8 @@ class Classifier:
         """The file's bytes."""
         arrays = {
             "idf": self.idf.astype(np.float16),
-            "user": self.user.bytes,
-            "user_scale": self.user.scale,
-            "system": self.system.bytes,
-            "system_scale": self.system.scale,
+            **{f"user_{part}": getattr(self.user, part) for part in SCORES},
+            **{f"system_{part}": getattr(self.system, part) for part in SCORES},
             "bias": self.bias.astype(np.float32),
             **{f"familiar_{part}": getattr(self.familiar, part) for part in FAMILIAR},
         }
@@ -316,14 +315,17 @@ class Classifier:
 
 
 def _arrays(archive: Any, written: object) -> dict[str, Any]:
-    """The weights of a file; those of its first format are rounded as discovery rounds them now."""
-    if written not in (FORMAT, DENSE_FORMAT):
+    """The weights of a file; none of an earlier format's is dropped: its thresholds were found with all."""
+    if written not in (FORMAT, EVERY_STEP_FORMAT, DENSE_FORMAT):
         raise ValueError(f"format {written!r}, this version reads {FORMAT!r}")
     common = {name: archive[name].astype(np.float32) for name in ("idf", "bias")}
     if written == DENSE_FORMAT:
-        scores = {name: Scores.of(archive[name].astype(np.float32)) for name in ("user", "system")}
+        scores = {name: Scores.of(archive[name].astype(np.float32), least=1) for name in ("user", "system")}
         return {**common, **scores, "familiar": Familiar.of(archive["familiar"].astype(np.float32))}
-    scores = {name: Scores(archive[name], archive[f"{name}_scale"]) for name in ("user", "system")}
+    if written == EVERY_STEP_FORMAT:
+        scores = {name: Scores.of_steps(archive[name], archive[f"{name}_scale"]) for name in ("user", "system")}
+    else:
+        scores = {name: Scores(*(archive[f"{name}_{part}"] for part in SCORES)) for name in ("user", "system")}
     familiar = {part: archive[f"familiar_{part}"] for part in FAMILIAR}
     return {**common, **scores, "familiar": Familiar(**familiar)}
 

@@ -49,7 +49,7 @@ def made() -> Classifier:
     familiar = np.where(rng.random((BUCKETS, TASKS)) < 0.3, rng.random((BUCKETS, TASKS)), -9.0)
     return Classifier.of(
         [Task(f"t{k}", min_logit=0.01 * k, min_familiarity=-7.0, prompts=None) for k in range(TASKS)],
-        user=rng.normal(size=(BUCKETS, TASKS)),
+        user=rng.normal(size=(BUCKETS, TASKS)) * (rng.random((BUCKETS, TASKS)) < np.linspace(0, 1, BUCKETS)[:, None]),
         system=rng.normal(size=(SYSTEM_BUCKETS, TASKS)),
         familiar=familiar,
         idf=rng.random(BUCKETS) + 0.5,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from slmfleet.recognise import Classifier, Frame, features, frame_fingerprint, frame_of, template_of
 from slmfleet.recognise.classifier import Task
@@ -152,6 +153,48 @@ def test_what_is_remembered_is_bounded_in_bytes() -> None:
     assert len(remembered) == 0, "what is larger than the bound is not kept"
 
 
+def test_weights_that_are_next_to_nothing_are_dropped_and_no_others() -> None:
+    weights = np.zeros((BUCKETS, 11), dtype=np.float32)
+    weights[[1, 2, 3, 9], 0] = [127.0, 3.4, -3.6, -50.0]
+    weights[[2, 9], 1] = [-1.27, 0.04]
+    weights[4, :7] = [3.0, 1.27, 0.5, 0.5, 0.0, -0.5, 0.5]
+    kept = Scores.of(weights)
+    assert kept.fits(BUCKETS, 11)
+    assert kept.tasks.tolist() == [0, 1, 0, 0, 1]
+    assert kept.steps.tolist() == [127, -127, -4, -50, 4]
+    assert kept.whole.tolist() == [[0, 127, 127, 127, 0, -127, 127, 0, 0, 0, 0]], "a row of many tasks' weights"
+    for bucket in (0, 1, 2, 3, 4, 9):
+        exact = np.where(np.abs(weights[bucket]) < 3.5 * kept.scale, 0, weights[bucket])
+        found = kept.weighted(np.array([bucket]), np.ones(1, dtype=np.float32))
+        assert np.allclose(found, exact, atol=kept.scale.max() / 2)
+    assert len(Scores.of(weights, least=1).tasks) == 6
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tasks": np.array([0, 1, 2, 7], dtype=np.uint16)},
+        {"steps": np.array([1, 2], dtype=np.int8)},
+        {"starts": np.array([0, 1, 2, 3])},
+        {"starts": np.array([0, 2, 1, 3, 4, 4])},
+        {"starts": np.array([0, 1, 2, 9, 3, 4])},
+        {"starts": np.array([1, 1, 2, 3, 4, 4])},
+        {"whole": np.ones((0, 7), dtype=np.int8)},
+        {"whole": np.ones((1, 6), dtype=np.int8)},
+        {"place": np.array([-1, -1, -1, -1, 1], dtype=np.int32)},
+        {"place": np.array([-1, -1, -1, 0], dtype=np.int32)},
+        {"scale": np.ones(2, dtype=np.float32)},
+    ],
+)
+def test_arrays_that_do_not_belong_together_do_not_fit(wrong: dict[str, Any]) -> None:
+    weights = np.eye(5, 7, dtype=np.float32)
+    weights[4] = 1.0
+    whole = Scores.of(weights)
+    assert whole.fits(5, 7)
+    assert (len(whole.tasks), len(whole.whole)) == (4, 1)
+    assert not replace(whole, **wrong).fits(5, 7)
+
+
 @pytest.mark.parametrize("tasks", [1, 3])
 def test_a_byte_a_weight_keeps_scores_to_the_second_digit(tasks: int) -> None:
     rng = np.random.default_rng(tasks)
@@ -174,27 +217,37 @@ def test_familiarity_is_the_mean_over_used_and_unused_buckets() -> None:
             assert kept.mean(found, task) == pytest.approx(expected, abs=0.01)
 
 
-def test_a_file_of_the_first_format_decides_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_earlier_format_decides_the_same(tmp_path: Path, version: int) -> None:
     ours = toy()
     dense = np.full((BUCKETS, 2), -5.0)
     for k in (0, 1):
         own = slice(ours.familiar.starts[k], ours.familiar.starts[k + 1])
         dense[ours.familiar.buckets[own], k] += ours.familiar.steps[own] * ours.familiar.step[k]
-    header = {"format": "slmfleet/classifier/v1", "margin": 0.0, "tasks": [asdict(task) for task in ours.tasks]}
+    header = {"format": f"slmfleet/classifier/v{version}", "margin": 0.0, "tasks": [asdict(t) for t in ours.tasks]}
     del header["tasks"][1]["min_familiarity"]
-    np.savez(
-        tmp_path / "old.npz",
-        idf=ours.idf.astype(np.float16),
-        user=(ours.user.bytes * ours.user.scale).astype(np.float16),
-        system=(ours.system.bytes * ours.system.scale).astype(np.float16),
-        bias=ours.bias,
-        familiar=dense.astype(np.float16),
-        header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-    )
+    packed = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    arrays = {"idf": ours.idf.astype(np.float16), "bias": ours.bias, "header": packed}
+    user, system = every_step(ours.user), every_step(ours.system)
+    if version == 1:
+        arrays |= {"user": (user * ours.user.scale).astype(np.float16), "familiar": dense.astype(np.float16)}
+        arrays |= {"system": (system * ours.system.scale).astype(np.float16)}
+    else:
+        arrays |= {"user": user, "user_scale": ours.user.scale, "system": system, "system_scale": ours.system.scale}
+        arrays |= {f"familiar_{part.name}": getattr(ours.familiar, part.name) for part in fields(Familiar)}
+    np.savez(tmp_path / "old.npz", **arrays)
     loaded = Classifier.load(tmp_path / "old.npz", None)
     for text in ("play music", "my card", "tell me about giraffes"):
         ours_says, old_says = toy().classify(chat(text)), loaded.classify(chat(text))
         assert (old_says.label, old_says.rule) == (ours_says.label, ours_says.rule)
+
+
+def every_step(scores: Scores) -> NDArray[np.int8]:
+    """Buckets x tasks, as earlier formats had them."""
+    dense = np.zeros((len(scores.starts) - 1, len(scores.scale)), dtype=np.int8)
+    dense[np.repeat(np.arange(len(dense)), np.diff(scores.starts)), scores.tasks] = scores.steps
+    dense[scores.place >= 0] = scores.whole[scores.place[scores.place >= 0]]
+    return dense
 
 
 def toy(**task: Any) -> Classifier:

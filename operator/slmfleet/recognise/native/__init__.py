@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from slmfleet.recognise.features import BUCKETS
 from slmfleet.recognise.native.build import LIBRARY
 
-VERSION = 2  # as `slm_version` in score.c says: a library of another one is not used
+VERSION = 3  # as `slm_version` in score.c says: a library of another one is not used
 TEXT_BYTES = 4 * 1024
 
 Floats = NDArray[np.float32]
@@ -39,7 +39,8 @@ class Best(NamedTuple):
 class _Tables(ctypes.Structure):
     _fields_ = (
         ("tasks", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("idf", "user", "scale", "bias", "least")),
+        *((name, ctypes.c_void_p) for name in ("idf", "row_tasks", "row_steps", "row_starts")),
+        *((name, ctypes.c_void_p) for name in ("row_whole", "row_place", "row_scale", "bias", "least")),
         *((name, ctypes.c_void_p) for name in ("buckets", "steps", "starts", "absent", "step")),
     )
 
@@ -127,7 +128,16 @@ class Scorer:
         return self._scores.copy()
 
 
-_TYPES = {"user": np.int8, "buckets": np.uint16, "steps": np.uint8, "starts": np.int64}
+_TYPES = {
+    "row_tasks": np.uint16,
+    "row_steps": np.int8,
+    "row_starts": np.int64,
+    "row_whole": np.int8,
+    "row_place": np.int32,
+    "buckets": np.uint16,
+    "steps": np.uint8,
+    "starts": np.int64,
+}
 
 
 def _contiguous(name: str, array: NDArray[Any]) -> NDArray[Any]:

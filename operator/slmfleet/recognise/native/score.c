@@ -11,6 +11,7 @@
 #define BUCKETS 65536
 #define ABSENT (-30.0f)
 #define WALKED 16
+#define AHEAD 4
 
 /* Where the compiler can, wide registers are used on machines that have them. */
 #if defined(__x86_64__) && defined(__gnu_linux__)
@@ -22,7 +23,7 @@
 /* Raised when a function or a struct changes: `native` uses no library of another version. */
 int64_t slm_version(void)
 {
-    return 2;
+    return 3;
 }
 
 static uint32_t crc_table[256];
@@ -151,8 +152,12 @@ int64_t slm_features(const uint8_t *text, int64_t length, const uint16_t *words,
 struct classifier {
     int64_t tasks;
     const float *idf;            /* BUCKETS */
-    const int8_t *user;          /* BUCKETS x tasks */
-    const float *scale;          /* tasks */
+    const uint16_t *row_tasks;   /* that a bucket has weights for: from row_starts[b] to row_starts[b + 1] */
+    const int8_t *row_steps;     /* those weights, in steps of row_scale */
+    const int64_t *row_starts;   /* BUCKETS + 1 */
+    const int8_t *row_whole;     /* rows of buckets that many tasks have a weight in: one a task */
+    const int32_t *row_place;    /* BUCKETS: the number of a bucket's row there, or -1 */
+    const float *row_scale;      /* tasks */
     const float *bias;           /* tasks */
     const float *least;          /* tasks: the score that is asked of each */
     const uint16_t *buckets;     /* that a task has used, in order: from starts[k] to starts[k + 1] */
@@ -167,21 +172,41 @@ struct result {
     float first_score, second_score;
 };
 
-/* total[k] = the sum of weight[b] * user[b][k]. */
+/* Rows are far from each other, and no processor guesses where the next one is. */
+static void fetch_row(const struct classifier *c, uint16_t bucket)
+{
+    if (c->row_place[bucket] >= 0) {
+        const int8_t *row = c->row_whole + c->row_place[bucket] * c->tasks;
+        for (int64_t k = 0; k < c->tasks; k += 64)
+            __builtin_prefetch(row + k);
+        return;
+    }
+    int64_t start = c->row_starts[bucket], end = c->row_starts[bucket + 1];
+    for (int64_t at = start; at < end; at += 64)
+        __builtin_prefetch(c->row_steps + at);
+    for (int64_t at = start; at < end; at += 32)
+        __builtin_prefetch(c->row_tasks + at);
+}
+
+/* total[k] = the sum of weight[b] * steps[b][k]. */
 WIDE static void add_rows(const struct classifier *c, const uint16_t *found, int64_t count, float *total)
 {
     int64_t tasks = c->tasks;
     memset(total, 0, (size_t)tasks * sizeof *total);
     for (int64_t i = 0; i < count; i++) {
-        const int8_t *row = c->user + (int64_t)found[i] * tasks;
-        float weight = c->idf[found[i]];
-        if (i + 4 < count) {
-            const int8_t *ahead = c->user + (int64_t)found[i + 4] * tasks;
-            for (int64_t k = 0; k < tasks; k += 64)
-                __builtin_prefetch(ahead + k);
+        uint16_t bucket = found[i];
+        float weight = c->idf[bucket];
+        if (i + AHEAD < count)
+            fetch_row(c, found[i + AHEAD]);
+        if (c->row_place[bucket] >= 0) {
+            const int8_t *row = c->row_whole + c->row_place[bucket] * tasks;
+            for (int64_t k = 0; k < tasks; k++)
+                total[k] += weight * (float)row[k];
+            continue;
         }
-        for (int64_t k = 0; k < tasks; k++)
-            total[k] += weight * (float)row[k];
+        int64_t end = c->row_starts[bucket + 1];
+        for (int64_t at = c->row_starts[bucket]; at < end; at++)
+            total[c->row_tasks[at]] += weight * (float)c->row_steps[at];
     }
 }
 
@@ -229,7 +254,7 @@ void slm_score(const struct classifier *c, const uint16_t *found, int64_t count,
         add_rows(c, found, count, scores);
         norm = 1.0f / sqrtf(norm);
         for (int64_t k = 0; k < tasks; k++)
-            scores[k] = scores[k] * c->scale[k] * norm + c->bias[k] + (prompt ? prompt[k] : 0.0f);
+            scores[k] = scores[k] * c->row_scale[k] * norm + c->bias[k] + (prompt ? prompt[k] : 0.0f);
     } else {
         for (int64_t k = 0; k < tasks; k++)
             scores[k] = ABSENT;
