@@ -47,6 +47,9 @@ class Lazy(typer.core.TyperGroup):
         settings["standalone_mode"] = False
         try:
             code = super().main(*args, **settings)
+        except OSError as error:  # what no command expected: a full disk behind stdout
+            typer.echo(f"slmfleet: {error.filename or 'output'}: {error.strerror or error}", err=True)
+            code = 1
         except Exception as error:
             if not hasattr(error, "format_message"):
                 raise

@@ -6,6 +6,8 @@ import gzip
 import json
 import random
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,14 @@ def test_help_ends_with_examples_that_the_command_takes(command: str) -> None:
 
 def test_every_command_for_people_has_an_example() -> None:
     assert set(COMMANDS) - set(EXAMPLES) == {"operator", "follow-routes", "uninstall"}
+
+
+def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"candidate": 1, "baseline": 0.5}\n')
+    command = [sys.executable, "-m", "slmfleet.cli", "verdict", "--pairs", str(tmp_path / "pairs.jsonl")]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "slmfleet: output: No space left on device\n")
 
 
 def test_without_a_command_the_help_is_shown() -> None:
