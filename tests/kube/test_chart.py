@@ -106,7 +106,8 @@ def test_nothing_is_cluster_wide_but_the_crds() -> None:
 
 ALL_ON = {"store": {"create": True}, "gateway": {"routeTables": ["agents-routes"]},
           "networkPolicy": {"metricsFrom": [{"namespaceSelector": {}}],
-                            "jobEgress": [{"ports": [{"port": 443}]}], "poolEgress": [{"ports": [{"port": 443}]}]},
+                            "jobEgress": [{"ports": [{"port": 443}]}], "poolEgress": [{"ports": [{"port": 443}]}],
+                            "namingEgress": [{"ports": [{"port": 8443}]}]},
           "imagePullSecrets": [{"name": "pull"}],
           "operator": {"priorityClassName": "system-cluster-critical", "podAnnotations": {"a": "b"},
                        "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]}}  # fmt: skip

@@ -24,11 +24,16 @@ NAMESPACE = "planned"
 UID = "00000000-0000-0000-0000-000000000001"
 OWNER = ("one", UID)
 TABLE = {"router": f"{NAMESPACE}/one", "llm": {"url": "https://llm.example/v1"}}
+REDACTION = {"denyList": [{"value": "Falcon Nine"}], "patterns": [{"kind": "staff_number", "regex": r"ST-\d{6}"}],
+             "denyListSecretRef": {"name": "never-said", "key": "names"}}
+
+KEY = {"name": "llm", "key": "key"}
 
 
 def planned() -> list[Manifest]:
     config = Config(namespace=NAMESPACE)
-    spec = RouterSpec.model_validate(manifest("Router", NAMESPACE)["spec"])
+    spec = RouterSpec.model_validate(manifest("Router", NAMESPACE)["spec"] | {
+        "redaction": REDACTION, "discovery": {"naming": {"mode": "LLM", "model": "big", "apiKeySecretRef": KEY}}})
     router = RouterObject(Meta("one", UID, 1), spec, RouterStatus())
     base = BaseModelSpec.model_validate(manifest("BaseModel", NAMESPACE)["spec"])
     train = jobs.training_pod(config, "datasets/a", "bases/tiny", "artifacts/a", "training/a", Training(), "")

@@ -23,6 +23,8 @@ from slmfleet.api.base import (
     rules,
 )
 
+Kind = Annotated[str, Field(max_length=41, pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+
 
 class Llm(Model):
     """The place to escalate to: any OpenAI-compatible URL."""
@@ -107,6 +109,45 @@ class Capture(Model):
     )
 
 
+class DeniedValue(Model):
+    """A value that is replaced wherever it stands, in any case."""
+
+    value: str = Field(
+        min_length=2,
+        max_length=128,
+        pattern=r"^[^\s#][^\x00-\x1f\x7f]*$",
+        description="The value; no control characters, and neither # nor a space first.",
+    )
+    kind: Kind = Field("deny_list", description="Name in reports.")
+
+
+class Pattern(Model):
+    """A regular expression of your own, in Python's syntax; its group `v`, where there is one, is the value."""
+
+    kind: Kind = Field(description="Name in reports.")
+    regex: str = Field(min_length=1, max_length=500, description="Refused where it could take for ever.")
+    ignore_case: bool = Field(False, description="Whether capitals do not matter.")
+
+
+class Redaction(Model):
+    """What is replaced in examples and datasets, beside what always is."""
+
+    model: str = Field(
+        "default",
+        max_length=253,
+        pattern=r"^(default|none|(spacy|transformers|gliner):[-\w./]+)$",
+        description="What finds names: default, none, or spacy:NAME, transformers:NAME, gliner:NAME where the jobs' "
+        "image has it.",
+    )
+    deny_list: list[DeniedValue] = Field(
+        default_factory=list, max_length=200, description="Values of your own; whoever may read the Router reads them."
+    )
+    deny_list_secret_ref: SecretKey | None = Field(
+        None, description="More values that nobody else may read: one a line, after a tab its kind."
+    )
+    patterns: list[Pattern] = Field(default_factory=list, max_length=32, description="Patterns of your own.")
+
+
 class SpecialistTemplate(Model):
     """What every Specialist that is made by itself is asked for; fields as in a Specialist's spec."""
 
@@ -118,6 +159,16 @@ class SpecialistTemplate(Model):
     serving: specialist.Serving = Field(default_factory=specialist.Serving, description="How it is served.")
     rollout: specialist.Rollout = Field(default_factory=specialist.Rollout, description="How traffic moves over.")
     retrain: specialist.Retrain | None = Field(None, description="When it is trained again.")
+
+
+class Naming(Model):
+    """What new tasks are called."""
+
+    mode: Literal["Words", "LLM"] = Field(
+        "Words", description="Words: by their own. LLM: spec.llm is asked, about redacted examples alone."
+    )
+    model: str | None = Field(None, min_length=1, max_length=253, description="Model to ask; absent: llm.model.")
+    api_key_secret_ref: SecretKey | None = Field(None, description="Key to ask with; absent: llm.apiKeySecretRef.")
 
 
 class Discovery(Model):
@@ -139,6 +190,7 @@ class Discovery(Model):
     mode: Literal["Suggest", "Auto"] = Field(
         "Suggest", description="Auto: a Specialist is made for each task that is found suitable and has none."
     )
+    naming: Naming = Field(default_factory=Naming, description="What new tasks are called.")
     specialist: SpecialistTemplate | None = Field(None, description="What those Specialists are asked for.")
     foreign_call_percent: float = Field(1, gt=0, le=50, description="Tolerated share of foreign calls taken.")
     resources: Resources = Field(default_factory=Resources, description="Of the discovery and curation jobs.")
@@ -233,10 +285,21 @@ class Limits(Model):
 class RouterSpec(Model):
     """One gateway, its LLM and its log."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.discovery) || !has(self.discovery.naming) || self.discovery.naming.mode != 'LLM' || "
+                "has(self.discovery.naming.model) || has(self.llm.model)",
+                "discovery.naming.mode LLM needs discovery.naming.model or llm.model",
+                ".discovery.naming.model",
+            ),
+        ),
+    )
     llm: Llm = Field(description="The LLM behind the gateway.")
     generalist: Generalist | None = Field(None, description="A small model before the LLM, for calls of no specialist.")
     store: Store = Field(description="Where logs and artifacts live.")
     capture: Capture = Field(default_factory=lambda: Capture(enabled=False), description="Usage logging.")
+    redaction: Redaction = Field(default_factory=Redaction, description="What is replaced before anything is kept.")
     discovery: Discovery = Field(default_factory=Discovery, description="Looking for tasks.")
     gateway: Gateway = Field(default_factory=Gateway, description="The gateway's pods.")
     rules: list[Rule] = Field(
@@ -288,7 +351,18 @@ class DiscoveryStatus(Model):
     classifier_run: int | None = Field(None, ge=0, description="Run that trained it.")
     classifier_figures: Text | None = Field(None, description="What it did on held-out traffic.")
     classifier_refused: Text | None = Field(None, description="Why the last run's classifier is not used, if so.")
+    naming: Text | None = Field(None, description="What came of asking the LLM for names, in the last run.")
+    own_words: int | None = Field(None, ge=0, description="Tasks that it gave no name or title.")
     foreign_rate_percent: float | None = Field(None, description="Foreign calls it took, on held-out traffic.")
+
+
+class RedactionStatus(Model):
+    """The settings of redaction in use."""
+
+    denied: int = Field(0, ge=0, description="Values of both deny lists.")
+    deny_list_digest: str | None = Field(
+        None, max_length=64, description="Keyed digest of the Secret's values: it tells a change, and not the values."
+    )
 
 
 class Savings(Model):
@@ -347,6 +421,7 @@ class RouterStatus(Status):
         default_factory=list, max_length=1000, description="Live weights.", json_schema_extra=list_map("specialist")
     )
     discovery: DiscoveryStatus = Field(default_factory=DiscoveryStatus, description="The last discovery.")
+    redaction: RedactionStatus | None = Field(None, description="Redaction in use, beside the default.")
     cleanup: CleanupStatus | None = Field(None, description="What goes from the store, and when.")
     savings: Savings = Field(default_factory=Savings, description="Saved so far.")
     saved: str | None = Field(None, max_length=32, description="Saved so far, net, as 12.34 USD, for kubectl get.")

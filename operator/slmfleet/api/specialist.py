@@ -291,6 +291,9 @@ class TrainingStatus(Model):
 
     key: str | None = Field(None, max_length=64, description="Digest of everything the revision depends on.")
     spec_digest: str | None = Field(None, max_length=64, description="Digest of the spec it was started for.")
+    redaction: str | None = Field(
+        None, max_length=64, description="Digest of the Router's redaction that its dataset is made with."
+    )
     dataset_job: str | None = Field(None, max_length=253, description="Curation job.")
     job: str | None = Field(None, max_length=253, description="Training job.")
     evaluation_job: str | None = Field(None, max_length=253, description="Evaluation job.")

@@ -37,6 +37,7 @@ class TaskClusterSpec(Model):
         description="Router whose traffic has the task.",
         json_schema_extra=rules(("self == oldSelf", "router is immutable")),
     )
+    title: str | None = Field(None, max_length=80, description="The task in a few words, where an LLM was asked.")
     description: Text = Field("", description="What the task is, for people.")
     signature: Signature = Field(default_factory=Signature, description="How a call is recognised.")
     output_format: OutputFormat = Field(default_factory=OutputFormat, description="What a valid answer looks like.")

@@ -25,7 +25,7 @@ def curate(
     since: Annotated[str | None, typer.Option(help="Only calls from this time on (RFC 3339).")] = None,
     until: Annotated[str | None, typer.Option(help="Only calls before this time (RFC 3339).")] = None,
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "default",
-    deny: Annotated[Path | None, typer.Option(help=DENY_HELP)] = None,
+    deny: Annotated[list[Path] | None, typer.Option(help=DENY_HELP)] = None,
     patterns: Annotated[Path | None, typer.Option(help=PATTERNS_HELP)] = None,
     languages: Annotated[str, typer.Option(help="Only these, e.g. en,de (ISO 639-1); all where empty.")] = "",
     max_tokens: Annotated[int, typer.Option(min=0, help="Longest call, prompt and answer; 0: any.")] = 16_384,
@@ -66,7 +66,7 @@ def curate(
         ready_folder(out)
         if rejected is not None:
             ready_file(rejected)
-        detector = detector_of(model, deny, patterns)
+        detector = detector_of(model, deny or (), patterns)
         reader = Reader(records, identity, source, rejected)
         done = stage.curate(reader, found, settings, say, use, detector)
         result = stage.write(done, reader.log, settings, out)

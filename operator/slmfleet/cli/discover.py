@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from slmfleet.cli.problem import ready_file, ready_folder
+from slmfleet.cli.problem import fail, ready_file, ready_folder
+from slmfleet.cli.redact import DENY_HELP, MODEL_HELP, PATTERNS_HELP, reported
 
 
 def discover(
@@ -43,6 +44,14 @@ def discover(
         typer.Option(min=1000, help="Most records held at once; of a larger log, tasks are sought in a sample."),
     ] = 100_000,
     max_mib: Annotated[int, typer.Option(min=16, help="The same, in MiB of log lines.")] = 256,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "default",
+    deny: Annotated[list[Path] | None, typer.Option(help=DENY_HELP)] = None,
+    patterns: Annotated[Path | None, typer.Option(help=PATTERNS_HELP)] = None,
+    name_with: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible LLM, with /v1, asked what new tasks are called.")
+    ] = None,
+    name_model: Annotated[str | None, typer.Option(help="Its model.")] = None,
+    name_key_env: Annotated[str | None, typer.Option(help="Environment variable with its key.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same log, same result.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for a program.")] = False,
 ) -> None:
@@ -50,15 +59,21 @@ def discover(
 
     Personal data in examples and prompts is replaced, always. Broken lines and segments are counted, never fatal.
     """
-    from slmfleet.cli.redact import reported
     from slmfleet.curation import discover as stage
+    from slmfleet.curation.asking import Endpoint, Namer
     from slmfleet.curation.sample import Bounds
     from slmfleet.curation.sources import left_out, read_log
+    from slmfleet.curation.tenant import detector_of
 
     def say(line: str) -> None:
         typer.echo(f"discover: {line}", err=True)
 
+    if (name_with is None) != (name_model is None):
+        fail("--name-with and --name-model: give both, or neither")
     with reported():
+        asked = Endpoint(name_with, name_model, name_key_env) if name_with and name_model else None
+        namer = Namer(asked) if asked is not None else None
+        detector = detector_of(model, deny or (), patterns)
         ready_folder(out)
         if rejected is not None:
             ready_file(rejected)
@@ -76,10 +91,12 @@ def discover(
         share = log.sample.share if log.sample is not None else 1.0
         if share < 1:
             say(f"a large log: tasks are sought in {share:.3%} of its conversations ({len(log.records)} records)")
-        settings = stage.Settings(min_size, min_share, foreign_rate, seed, used, embedder)
+        settings = stage.Settings(min_size, min_share, foreign_rate, seed, used, embedder, detector, namer)
         found = stage.discover(log, settings, earlier, say)
         if share < 1 and log.sample is not None:
             say(f"giving the other {log.sample.left_out} records to the tasks")
+        for reason, count in (namer.report().own_words if namer is not None else {}).items():
+            say(f"{count} tasks have names of their own words: {reason}")
         result = stage.write(found, out, publish, left_out(log, records, identity, source), share)
     if as_json:
         typer.echo(result.model_dump_json(by_alias=True))

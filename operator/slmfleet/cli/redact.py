@@ -12,7 +12,7 @@ import typer
 from slmfleet.cli.problem import fail, ready_file
 
 MODEL_HELP = "default, none, spacy:NAME, transformers:NAME or gliner:NAME."
-DENY_HELP = "Values to replace wherever they stand, one a line; after a tab, their kind."
+DENY_HELP = "Values to replace wherever they stand, one a line; after a tab, their kind. May be repeated."
 PATTERNS_HELP = "Patterns of your own, YAML: patterns: [{kind, regex, ignore_case}]."
 
 
@@ -43,7 +43,7 @@ def redact(
     out: Annotated[Path, typer.Option(help="The same lines, redacted.")],
     report: Annotated[Path, typer.Option(help="Counts by type and the leak test, as JSON.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "default",
-    deny: Annotated[Path | None, typer.Option(help=DENY_HELP)] = None,
+    deny: Annotated[list[Path] | None, typer.Option(help=DENY_HELP)] = None,
     patterns: Annotated[Path | None, typer.Option(help=PATTERNS_HELP)] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same input, same output.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for a program.")] = False,
@@ -64,7 +64,7 @@ def redact(
     with reported():
         ready_file(out)
         ready_file(report)
-        found = redact_file.redact_file(records, out, report, seed, detector_of(model, deny, patterns), say)
+        found = redact_file.redact_file(records, out, report, seed, detector_of(model, deny or (), patterns), say)
         if not found.lines:
             say(f"{records} holds no line with a request, a response or a text: nothing was redacted")
         if as_json:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,7 +16,7 @@ from slmfleet.api.basemodel import BaseModelSpec, BaseModelStatus
 from slmfleet.api.router import RouterSpec, RouterStatus
 from slmfleet.api.specialist import SpecialistSpec, SpecialistStatus
 from slmfleet.api.taskcluster import TaskClusterSpec, TaskClusterStatus
-from slmfleet.plan.facts import BaseObject, ClusterObject, JobFact, Meta, RouterObject, SpecialistObject
+from slmfleet.plan.facts import BaseObject, ClusterObject, DenyList, JobFact, Meta, RouterObject, SpecialistObject
 from slmfleet.plan.names import MANAGED
 from slmfleet.wire.jobs import JobFailure
 
@@ -44,6 +47,17 @@ def specialist(obj: Raw) -> SpecialistObject:
 def base(obj: Raw) -> BaseObject:
     return BaseObject(meta(obj), BaseModelSpec.model_validate(obj["spec"]),
                       BaseModelStatus.model_validate(obj.get("status") or {}))
+
+
+def deny_list(encoded: str, key: str) -> DenyList | None:
+    """A Secret's deny list: one value a line, `#` comments. None where it is no UTF-8 text."""
+    value = base64.b64decode(encoded)
+    try:
+        lines = [line.strip() for line in value.decode().split("\n")]
+    except UnicodeDecodeError:
+        return None
+    counted = sum(1 for line in lines if line and not line.startswith("#"))
+    return DenyList(counted, hmac.new(key.encode(), b"deny-list\0" + value, hashlib.sha256).hexdigest()[:16])
 
 
 def job_fact(job: Raw, pods: list[Raw]) -> JobFact:

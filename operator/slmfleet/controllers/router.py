@@ -12,7 +12,7 @@ from slmfleet.kube.client import CLAIM, CONFIGMAP, DEPLOYMENT, ROUTER, SECRET, S
 from slmfleet.plan import gateway
 from slmfleet.plan import router as plan
 from slmfleet.plan.cleanup import wants_look
-from slmfleet.plan.facts import BaseObject, ChatTemplate, RouterFacts, RouterObject
+from slmfleet.plan.facts import BaseObject, ChatTemplate, DenyList, RouterFacts, RouterObject
 from slmfleet.plan.pods import store_prefix
 from slmfleet.wire.discovery import DiscoveryResult
 from slmfleet.wire.jobs import FOLDER_KINDS
@@ -48,7 +48,8 @@ async def observe(context: Context, me: RouterObject) -> RouterFacts:
         discovery=context.store.read(prefix, f"{folder}/result.json", DiscoveryResult) if pinned.job else None,
         table=await _table(context, me), claim=await _claim(context, me),
         secrets=await _secrets(context, me), gateways_ready=_ready(context, me.meta.name),
-        signals=context.board.of(me.meta.name), now=context.now(), llm_errors=context.board.llm_errors(me.meta.name))
+        deny_list=await _deny_list(context, me), signals=context.board.of(me.meta.name),
+        now=context.now(), llm_errors=context.board.llm_errors(me.meta.name))
 
 
 def _templates(context: Context, prefix: str, bases: Mapping[str, BaseObject]) -> dict[str, ChatTemplate]:
@@ -86,6 +87,14 @@ async def _secrets(context: Context, me: RouterObject) -> frozenset[str]:
             spec.generalist.api_key_secret_ref if spec.generalist else None)
     wanted = [ref.name for ref in refs if ref]
     return frozenset([name for name in wanted if await context.kube.find(SECRET, name) is not None])
+
+
+async def _deny_list(context: Context, me: RouterObject) -> DenyList | None:
+    """The private deny list, where its Secret has it. Its digest is keyed, so that nobody can guess values with it."""
+    ref = me.spec.redaction.deny_list_secret_ref
+    found = await context.kube.find(SECRET, ref.name) if ref else None
+    data = (found or {}).get("data", {}).get(ref.key) if ref else None
+    return parse.deny_list(data, context.control_key) if data is not None else None
 
 
 def _ready(context: Context, name: str) -> int:

@@ -58,6 +58,8 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
             *redacted,
             f"Languages of the rows: {_languages(done)}.",
             "",
+            _rules(result),
+            "",
             "Not covered:",
             *(f"- {line}" for line in not_covered(done.redactor)),
             "",
@@ -72,6 +74,14 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
             "",
         ]
     )
+
+
+def _rules(result: CurationResult) -> str:
+    rules = result.redaction
+    if rules is None:
+        return ""
+    own = f"{rules.denied} denied values and {len(rules.patterns)} patterns of the tenant's own"
+    return f"Found with the patterns, model `{rules.model}`, {own}; settings {rules.digest}."
 
 
 def _span(rows: Rows) -> str:

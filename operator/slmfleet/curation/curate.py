@@ -30,6 +30,7 @@ from slmfleet.curation.models import default_detector
 from slmfleet.curation.redact import BATCH, Redactor, mapped, strings_in
 from slmfleet.curation.rows import Row, answer_of, messages_of, row_of
 from slmfleet.curation.sources import Log, Read, Reader
+from slmfleet.curation.tenant import rules_of
 from slmfleet.curation.workers import Workers, examined
 from slmfleet.recognise.classifier import Classifier
 from slmfleet.store.files import atomic_write
@@ -313,6 +314,7 @@ def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationRes
         heldout=len(done.heldout),
         conversations=len(done.conversations),
         redacted=dict(sorted(done.redactor.report.counts.items())),
+        redaction=rules_of(done.redactor.detector),
         leaks=done.redactor.report.leaks,
         dropped=dict(sorted(done.dropped.items())),
         output_labels=len(done.answers) if done.cluster.output_format.labels or len(done.answers) <= 500 else None,

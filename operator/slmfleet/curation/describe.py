@@ -12,7 +12,6 @@ import numpy as np
 from slmfleet.curation import formats, judge
 from slmfleet.curation.calls import Call, answered_by_llm
 from slmfleet.curation.detect import Detector
-from slmfleet.curation.models import default_detector
 from slmfleet.curation.naming import Likeness
 from slmfleet.curation.redact import Redactor
 from slmfleet.curation.shapes import shape_of
@@ -49,17 +48,23 @@ class Whole:
     own: Mapping[str, str]
     of_cluster: Mapping[str, Sequence[Call]]
     before: Sequence[Likeness]
+    detector: Detector
 
 
 def whole_of(
-    calls: Sequence[Call], usable: Sequence[Call], assigned: Mapping[str, str | None], before: Sequence[Likeness]
+    calls: Sequence[Call],
+    usable: Sequence[Call],
+    assigned: Mapping[str, str | None],
+    before: Sequence[Likeness],
+    detector: Detector,
 ) -> Whole:
     of_cluster: dict[str, list[Call]] = {}
     for call in calls:
         name = assigned[call.id]
         if name is not None:
             of_cluster.setdefault(name, []).append(call)
-    return Whole(len(calls), sum(sum(c.tokens) for c in usable), own_frames(usable, assigned), of_cluster, before)
+    tokens = sum(sum(c.tokens) for c in usable)
+    return Whole(len(calls), tokens, own_frames(usable, assigned), of_cluster, before, detector)
 
 
 def own_frames(usable: Sequence[Call], assigned: Mapping[str, str | None]) -> dict[str, str]:
@@ -83,6 +88,7 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
     shapes = [shape_of(c) for c in cluster.members]
     tokens = [c.tokens for c in answered]
     signature = _signature(cluster, whole)
+    patterns = replace(whole.detector, model=None)
     ids = hashlib.sha256("\n".join(sorted(c.id for c in members)).encode())
     ids.update(signature.model_dump_json().encode())
     narrow, expected = cluster.group.narrow, formats.infer(cluster.members, shapes, cluster.group.labels)
@@ -92,7 +98,10 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
     return FoundCluster(
         name=cluster.name,
         version="sha256:" + ids.hexdigest(),
-        description=_description(cluster, members),
+        description=" ".join(
+            part for part in (_sentence(cluster.like.about), _description(cluster, members, patterns)) if part
+        ),
+        title=cluster.like.title,
         size=len(members),
         teachable=sum(answered_by_llm(c.record) for c in answered),
         share=share,
@@ -103,7 +112,7 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
         output_tokens_p95=_quantile([t[1] for t in tokens], 0.95),
         signature=signature,
         output_format=expected,
-        examples=_examples(cluster),
+        examples=examples_of(cluster, whole.detector),
         narrow=narrow,
         parts=list(cluster.parts),
         drift=judge.drift(members, cluster.like, share, whole.before),
@@ -125,28 +134,33 @@ def _signature(cluster: Cluster, whole: Whole) -> Signature:
         api=Counter(c.record.api for c in cluster.members).most_common(1)[0][0],
         tools=sorted(t for t, n in tools.items() if n >= 0.05 * len(cluster.members)),
         response_format=forms.most_common(1)[0][0] if forms else None,
-        system_prompt=_redacted(default_detector(), prompt)[:PROMPT_CHARACTERS] if prompt else None,
+        system_prompt=redacted(whole.detector, prompt)[:PROMPT_CHARACTERS] if prompt else None,
     )
 
 
-def _description(cluster: Cluster, members: Sequence[Call]) -> str:
+def _sentence(text: str) -> str:
+    return f"{text}." if text and text[-1] not in ".!?…" else text
+
+
+def _description(cluster: Cluster, members: Sequence[Call], patterns: Detector) -> str:
+    """`patterns`: without a model, which would take labels for names, and then it says nothing."""
     sizes = sorted(len(c.frame.user) for c in members)
     reads = f"a text of about {sizes[len(sizes) // 2]} characters" if sizes else "a text"
     labels = cluster.group.labels
     if cluster.terms:
         answers = "" if any(c.set_aside is None for c in members) else ", without an answer in the log"
-        return _redacted(Detector(), f"About {', '.join(cluster.terms)}. Reads {reads}{answers}.")
+        return redacted(patterns, f"About {', '.join(cluster.terms)}. Reads {reads}{answers}.")
     if labels is not None:
         common = sorted(labels.support, key=lambda v: (-labels.support[v], v))
         where = f" in `{labels.path}`" if labels.path else ""
         shown = ", ".join(common[:6]) + (", …" if len(common) > 6 else "")
-        return _redacted(Detector(), f"Reads {reads}, answers with one of {len(common)} values{where}: {shown}.")
+        return redacted(patterns, f"Reads {reads}, answers with one of {len(common)} values{where}: {shown}.")
     kind = {"json": "a JSON object", "tool": "a tool call"}.get(cluster.group.kind, "a short text")
     keys = sorted({k for c in cluster.members[:200] for k in shape_of(c).keys})[:8]
     return f"Reads {reads}, answers with {kind}" + (f" ({', '.join(keys)})." if any(keys) else ".")
 
 
-def _examples(cluster: Cluster) -> list[Example]:
+def examples_of(cluster: Cluster, detector: Detector) -> list[Example]:
     """Three calls of three labels, redacted and cut. The longest inputs are left out."""
     sizes = sorted(len(c.frame.user) for c in cluster.members)
     chosen: dict[str, Call] = {}
@@ -161,7 +175,7 @@ def _examples(cluster: Cluster) -> list[Example]:
     found = []
     for call in chosen.values():
         answer = call.answer or "; ".join(f"{n}({a})" for n, a in call.tool_calls)
-        redactor = Redactor(detector=replace(default_detector(), keep=frozenset(map(str.casefold, chosen))))
+        redactor = Redactor(detector=replace(detector, keep=frozenset(map(str.casefold, chosen))))
         for text in (call.frame.user, answer):
             redactor.learn("example", text)
         prompt, response = (redactor.redact("example", t)[:EXAMPLE_CHARACTERS] for t in (call.frame.user, answer))
@@ -169,8 +183,8 @@ def _examples(cluster: Cluster) -> list[Example]:
     return found
 
 
-def _redacted(detector: Detector, text: str) -> str:
-    """A description is of words and labels that many calls share: for it patterns alone, or it says nothing."""
+def redacted(detector: Detector, text: str) -> str:
+    """One text by itself."""
     redactor = Redactor(detector=detector)
     redactor.learn("prompt", text)
     return redactor.redact("prompt", text)

@@ -59,12 +59,14 @@ class TenantPattern:
 
 @dataclass(frozen=True)
 class Detector:
-    """`model` None: patterns only. `deny`: values by kind. `keep`: values, in lower case, that a model may not take."""
+    """`model` None: patterns only. `deny`: values by kind. `keep`: values, in lower case, that a model may not take.
+    `name`: of the model, for reports."""
 
     model: Model | None = None
     deny: tuple[tuple[str, str], ...] = ()
     patterns: tuple[TenantPattern, ...] = ()
     keep: frozenset[str] = frozenset()
+    name: str = "none"
     _seeker: Seeker = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from slmfleet.curation import embed, judge, naming, router
+from slmfleet.curation.asking import Namer
+from slmfleet.curation.called import Names
 from slmfleet.curation.calls import Call, call_of
 from slmfleet.curation.describe import Cluster, describe, own_frames, whole_of
+from slmfleet.curation.detect import Detector
 from slmfleet.curation.embed import Embedder
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.free import find_free, is_broad, meanings_within
+from slmfleet.curation.models import default_detector
 from slmfleet.curation.naming import Likeness
 from slmfleet.curation.rest import Rest
 from slmfleet.curation.shapes import LabelField, narrowness, shape_of
@@ -47,7 +51,8 @@ class Settings:
     """`min_share` is of all records; `foreign_rate` is the most that the classifier may take of foreign calls.
 
     Where neither is given, a narrow task has at least 50 calls and 1 %, a group of free calls 5 and 0.05 %. `in_use` is
-    measured on the same held-out calls as the new classifier. `embedder`: see `embed.chosen`."""
+    measured on the same held-out calls as the new classifier. `embedder`: see `embed.chosen`. `detector`: what is
+    redacted; by default what the default model and the patterns find. `namer`: asked what tasks are called."""
 
     min_size: int | None = None
     min_share: float | None = None
@@ -55,6 +60,8 @@ class Settings:
     seed: int = 0
     in_use: Classifier | None = None
     embedder: str | None = None
+    detector: Detector | None = None
+    namer: Namer | None = None
 
     def floor(self, records: int, size: int, share: float) -> int:
         """The fewest calls of a task, with what is meant where nothing was given."""
@@ -89,19 +96,20 @@ def discover(log: Log, settings: Settings, previous: Sequence[Likeness] = (), sa
     floor = settings.floor(len(calls), NARROW_SIZE, NARROW_SHARE)
     kept = [g for g in groups if g.narrow and len(g.members) >= floor]
     few = [g for g in groups if g.narrow and g not in kept]
-    clusters = _named(usable, kept, previous)
+    names = Names(previous, settings.detector or default_detector(), settings.namer)
+    clusters = _named(usable, kept, names)
     say(f"{len(clusters)} tasks: " + ", ".join(f"{c.name} ({len(c.members)})" for c in clusters))
     assigned: dict[str, str | None] = {c.id: None for c in calls}
     for cluster in clusters:
         assigned.update((m.id, cluster.name) for m in cluster.members)
-        cluster.parts = _parts(cluster, embedder, settings.seed)
+        cluster.parts = _parts(cluster, embedder, settings.seed, names.denied)
     trained = _train(usable, calls, clusters, assigned, settings, say) if clusters else None
     tabu = {usable[i].id for g in few for i in g.members}
     loose = [c for c in calls if assigned[c.id] is None and c.id not in tabu and _is_loose(c, bool(clusters))]
-    free = _free(loose, clusters, previous, embedder, settings, len(calls), say)
+    free = _free(loose, clusters, names, embedder, settings, len(calls), say)
     for cluster in free:
         assigned.update((m.id, cluster.name) for m in cluster.members)
-    whole = whole_of(calls, usable, assigned, previous)
+    whole = whole_of(calls, usable, assigned, previous, names.detector)
     clusters += free
     found = [describe(c, whole) for c in clusters]
     words = {w for c in clusters for w in c.like.centroid}
@@ -117,6 +125,7 @@ def discover(log: Log, settings: Settings, previous: Sequence[Likeness] = (), sa
         records_digest=log.digest,
         clusters=found,
         embedder=embedder.name,
+        naming=settings.namer.report() if settings.namer is not None else None,
         changes=judge.changes(known, previous),
     )
     return Findings(file, assigned, known, trained, _left(groups, kept, assigned, usable), dict(whole.own))
@@ -145,7 +154,7 @@ def _left(
 def _free(
     loose: Sequence[Call],
     tasks: Sequence[Cluster],
-    previous: Sequence[Likeness],
+    names: Names,
     embedder: Embedder,
     settings: Settings,
     records: int,
@@ -162,22 +171,20 @@ def _free(
         verdict = narrowness(mine, shapes)
         reason = "answers are free" if verdict.narrow else verdict.reason
         kind = Counter(s.kind for s in shapes).most_common(1)[0][0]
-        clusters.append(Cluster(Group(members, None, kind, False, reason), mine, _likeness(mine, None, common=3)))
-    taken = {p.name for p in previous} | {t.name for t in tasks}
-    free_before = [p for p in previous if p.name not in {t.name for t in tasks}]
+        like = _likeness(mine, None, names.denied, common=3)
+        clusters.append(Cluster(Group(members, None, kind, False, reason), mine, like))
+    taken = {p.name for p in names.previous} | {t.name for t in tasks}
+    free_before = [p for p in names.previous if p.name not in {t.name for t in tasks}]
     old = naming.matched([c.like for c in clusters], free_before, SAME_FREE)
-    for number, (cluster, terms) in enumerate(
-        zip(clusters, naming.own_terms([c.members for c in clusters]), strict=True)
-    ):
+    words = naming.own_terms([c.members for c in clusters], denied=names.denied)
+    for number, (cluster, terms) in enumerate(zip(clusters, words, strict=True)):
         cluster.terms = tuple(terms)
-        cluster.name = old[number] if number in old else naming.unique(naming.slug(terms), taken)
-        taken.add(cluster.name)
-        cluster.like = replace(cluster.like, name=cluster.name)
+        names.give(cluster, old.get(number), taken, terms=terms)
     say(f"{len(clusters)} groups of free calls" + (f", meaning by {embedder.name}" if clusters else ""))
     return clusters
 
 
-def _parts(cluster: Cluster, embedder: Embedder, seed: int) -> tuple[Part, ...]:
+def _parts(cluster: Cluster, embedder: Embedder, seed: int, denied: frozenset[str]) -> tuple[Part, ...]:
     """A task's meanings, from a sample of its calls; none where it shows no structure."""
     step = max(1, len(cluster.members) // PART_CALLS)
     sample = cluster.members[::step][:PART_CALLS]
@@ -187,40 +194,41 @@ def _parts(cluster: Cluster, embedder: Embedder, seed: int) -> tuple[Part, ...]:
     taken: set[str] = set()
     parts = []
     calls = [[sample[i] for i in group] for group in groups]
-    for group, terms in zip(calls, naming.own_terms(calls, 5), strict=True):
+    for group, terms in zip(calls, naming.own_terms(calls, 5, denied), strict=True):
         name = naming.unique(naming.slug(terms[:3]), taken)
         taken.add(name)
         parts.append(Part(name=name, size=round(len(group) * len(cluster.members) / len(sample)), terms=terms))
     return tuple(parts[:200])
 
 
-def _named(calls: Sequence[Call], groups: Sequence[Group], previous: Sequence[Likeness]) -> list[Cluster]:
+def _named(calls: Sequence[Call], groups: Sequence[Group], names: Names) -> list[Cluster]:
     clusters = []
     for group in groups:
         members = [calls[i] for i in group.members]
-        clusters.append(Cluster(group, members, _likeness(members, group.labels)))
-    old = naming.matched([c.like for c in clusters], previous)
-    taken = {p.name for p in previous} | set(old.values())
+        clusters.append(Cluster(group, members, _likeness(members, group.labels, names.denied)))
+    old = naming.matched([c.like for c in clusters], names.previous)
+    taken = {p.name for p in names.previous} | set(old.values())
     inside = {c.id for cluster in clusters for c in cluster.members}
     for number, cluster in enumerate(clusters):
-        if number in old:
-            cluster.name = old[number]
-        else:
+        form: list[str] = []
+        terms: list[str] = []
+        if number not in old:
             mine = {c.id for c in cluster.members}
             others = [c for c in calls if c.id in inside - mine] or [c for c in calls if c.id not in mine]
             shapes = [shape_of(c) for c in cluster.members[:500]]
-            parts = [*naming.field_word(shapes, cluster.group.labels), *naming.top_terms(cluster.members, others)]
-            cluster.name = naming.unique(naming.slug(parts), taken)
-        taken.add(cluster.name)
-        like = cluster.like
-        cluster.like = replace(like, name=cluster.name)
+            terms = naming.top_terms(cluster.members, others, denied=names.denied)
+            form = naming.field_word(shapes, cluster.group.labels)
+        names.give(cluster, old.get(number), taken, form, terms)
     return clusters
 
 
-def _likeness(members: Sequence[Call], labels: LabelField | None, common: int = 5) -> Likeness:
+def _likeness(
+    members: Sequence[Call], labels: LabelField | None, denied: frozenset[str] = frozenset(), common: int = 5
+) -> Likeness:
     """What the next run compares: labels, frames, and words that at least `common` calls share."""
     count = Counter(w for c in members for w in set(words_of(c.frame.user[:600])))
-    words = {w: round(n / len(members), 5) for w, n in count.most_common(400) if n >= common and not w.isdigit()}
+    kept = ((w, n) for w, n in count.most_common(400) if n >= common and w not in denied and not w.isdigit())
+    words = {w: round(n / len(members), 5) for w, n in kept}
     frames = frozenset(c.fingerprint for c in members if not c.frame.is_empty)
     return Likeness("", frozenset(labels.support if labels else ()), frames, words)
 
@@ -300,6 +308,8 @@ def _likeness_of(task: dict[str, Any]) -> Likeness:
         task.get("share"),
         task.get("narrow", True),
         task.get("strange"),
+        str(task.get("title", "")),
+        str(task.get("about", "")),
     )
 
 
@@ -368,6 +378,7 @@ def write(
             "share": x.share,
             "narrow": x.narrow,
             "strange": x.strange,
+            **({"title": x.title, "about": x.about} if x.title else {}),
         }
         for x in found.likeness
     ]

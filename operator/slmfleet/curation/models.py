@@ -84,4 +84,4 @@ _LOADERS: dict[str, Callable[[str], Model]] = {"spacy": _spacy, "transformers": 
 @cache
 def default_detector() -> Detector:
     """The default model and the patterns."""
-    return Detector(default_model())
+    return Detector(default_model(), name="default")

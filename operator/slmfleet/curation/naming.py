@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from slmfleet.curation import personal
 from slmfleet.curation.calls import Call
 from slmfleet.curation.shapes import LabelField, Shape
 from slmfleet.curation.words import best, common_words, latin, tells, words_of
@@ -19,7 +20,7 @@ SAME_TASK = 0.35
 @dataclass(frozen=True)
 class Likeness:
     """What two runs compare a task by. `share`: of all calls, 0 to 1. `strange`: of the task's own calls, those unlike
-    the words that its run kept."""
+    the words that its run kept. `title`, `about`: in an LLM's words, where one was asked."""
 
     name: str
     labels: frozenset[str]
@@ -28,6 +29,8 @@ class Likeness:
     share: float | None = None
     narrow: bool = True
     strange: float | None = None
+    title: str = ""
+    about: str = ""
 
 
 def slug(parts: Sequence[str]) -> str:
@@ -39,12 +42,19 @@ def slug(parts: Sequence[str]) -> str:
     return cut.strip("-") or "task"
 
 
-def top_terms(members: Sequence[Call], others: Sequence[Call], count: int = 3) -> list[str]:
+def denied_words(deny: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Words of a tenant's deny list that are no common ones: they may be in no name."""
+    return frozenset(w for value, _ in deny for w in words_of(value) if w not in personal.common_words())
+
+
+def top_terms(
+    members: Sequence[Call], others: Sequence[Call], count: int = 3, denied: frozenset[str] = frozenset()
+) -> list[str]:
     """Words that many of the task's inputs have and few others do. Words of a few calls are left out: a name must not
     carry what one person said."""
     ours = Counter(w for c in members for w in set(words_of(c.frame.user[:600])))
     theirs = Counter(w for c in others for w in set(words_of(c.frame.user[:600])))
-    floor, common = max(5, 0.02 * len(members)), common_words([c.frame.user[:600] for c in members])
+    floor, common = max(5, 0.02 * len(members)), common_words([c.frame.user[:600] for c in members]) | denied
     score = {
         w: n / len(members) - theirs[w] / max(1, len(others))
         for w, n in ours.items()
@@ -53,7 +63,9 @@ def top_terms(members: Sequence[Call], others: Sequence[Call], count: int = 3) -
     return best(score, count)
 
 
-def own_terms(groups: Sequence[Sequence[Call]], count: int = 3) -> list[list[str]]:
+def own_terms(
+    groups: Sequence[Sequence[Call]], count: int = 3, denied: frozenset[str] = frozenset()
+) -> list[list[str]]:
     """The same for many groups at once, of each against all the others: share within times log of how few others have
     the word (class-based tf-idf, Grootendorst 2022, arXiv 2203.05794)."""
     within = [Counter(w for c in group for w in set(words_of(c.frame.user[:600]))) for group in groups]
@@ -63,7 +75,7 @@ def own_terms(groups: Sequence[Sequence[Call]], count: int = 3) -> list[list[str
         for word, value in each.items():
             total[word] += value
     found = []
-    common = common_words([c.frame.user[:600] for group in groups for c in group])
+    common = common_words([c.frame.user[:600] for group in groups for c in group]) | denied
     for mine, shares, group in zip(within, share, groups, strict=True):
         floor = max(3, 0.05 * len(group))
         score = {

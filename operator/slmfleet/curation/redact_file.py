@@ -17,8 +17,10 @@ from slmfleet.curation.failures import CurationError
 from slmfleet.curation.normal import TOO_DEEP, too_deep
 from slmfleet.curation.redact import BATCH, Redactor, mapped, strings_in
 from slmfleet.curation.sources import Log
+from slmfleet.curation.tenant import rules_of
 from slmfleet.store.files import atomic_write
 from slmfleet.wire.base import Message
+from slmfleet.wire.jobs import RedactionRules
 from slmfleet.wire.records import UsageRecord
 
 BODIES = ("request", "response", "text")
@@ -37,6 +39,7 @@ class RedactionReport(Message):
     set_aside: dict[str, int] = Field(default_factory=dict)
     replaced: dict[str, int] = Field(default_factory=dict)
     values: dict[str, int] = Field(default_factory=dict)
+    redaction: RedactionRules | None = None
     leaks: int = 0
     leaked_types: dict[str, int] = Field(default_factory=dict)
     leaked_ids: list[str] = Field(default_factory=list, description="At most 20.")
@@ -98,6 +101,7 @@ def redact_file(
         set_aside=dict(sorted(log.set_aside.items())),
         replaced=dict(sorted(redactor.report.counts.items())),
         values=dict(sorted(redactor.report.values.items())),
+        redaction=rules_of(redactor.detector),
         leaks=redactor.report.leaks,
         leaked_types=dict(sorted(redactor.report.leaked_kinds.items())),
         leaked_ids=redactor.report.leaked_records[:20],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -13,6 +15,7 @@ from slmfleet.curation.detect import Detector, TenantPattern
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.models import model_of
 from slmfleet.wire.base import Strict
+from slmfleet.wire.jobs import RedactionRules
 
 KIND = r"^[a-z][a-z0-9_]{0,40}$"
 
@@ -32,21 +35,34 @@ class PatternFile(Strict):
 
 
 def detector_of(
-    model: str = "default", deny: Path | None = None, patterns: Path | None = None, keep: Iterable[str] = ()
+    model: str = "default", deny: Sequence[Path] = (), patterns: Path | None = None, keep: Iterable[str] = ()
 ) -> Detector:
     """The detector of a run. Raises CurationError where a file or the model cannot be used."""
     return Detector(
         model_of(model),
-        tuple(deny_list(deny)) if deny is not None else (),
+        tuple(entry for path in deny for entry in deny_list(path)),
         tuple(tenant_patterns(patterns)) if patterns is not None else (),
         frozenset(k.casefold() for k in keep),
+        model,
+    )
+
+
+def rules_of(detector: Detector) -> RedactionRules:
+    """What was asked for. The digest is of model and patterns: one of a private list could be guessed from."""
+    patterns = [[p.kind, p.regex.pattern, bool(p.regex.flags & re.IGNORECASE)] for p in detector.patterns]
+    stated = json.dumps([detector.name, patterns], separators=(",", ":"))
+    return RedactionRules(
+        model=detector.name,
+        denied=len(detector.deny),
+        patterns=[p.kind for p in detector.patterns],
+        digest="sha256:" + hashlib.sha256(stated.encode()).hexdigest(),
     )
 
 
 def deny_list(path: Path) -> list[tuple[str, str]]:
     """(value, kind) of each line: a value, and after a tab its kind (`deny_list` where there is none)."""
     found = []
-    for number, line in enumerate(_read("--deny", path).splitlines(), 1):
+    for number, line in enumerate(_read("--deny", path).split("\n"), 1):
         value, _, kind = line.partition("\t")
         value, kind = value.strip(), kind.strip() or "deny_list"
         if not value or value.startswith("#"):

@@ -12,7 +12,7 @@ from typing import Any
 from slmfleet.api import conditions
 from slmfleet.api.base import Model
 from slmfleet.api.specialist import Base, RetrainStatus, TrainingStatus, TrialStatus
-from slmfleet.plan import retrain, select
+from slmfleet.plan import redaction, retrain, select
 from slmfleet.plan.facts import ClusterObject, SpecialistFacts, SpecialistObject
 from slmfleet.plan.names import object_name, short
 from slmfleet.plan.trial import all_failed, pending, told, trial_jobs
@@ -51,7 +51,8 @@ def names(me: SpecialistObject) -> Names | None:
     if pin.key is None:
         return None
     name, spec = me.meta.name, me.spec
-    data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, stated(spec.dataset)])
+    rules = [pin.redaction] if pin.redaction else []  # nothing for the default, as before there was a choice
+    data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, stated(spec.dataset), *rules])
     attempt = short([pin.key, stated(spec.gate)])
     return Names(
         attempt=attempt, dataset=f"datasets/{name}-{data}", dataset_job=object_name("curate", name, data),
@@ -123,7 +124,8 @@ def pinned(work: Work) -> bool:
     me, cluster = work.me, work.facts.cluster
     assert cluster is not None
     trained = me.spec.training.model_copy(update={"queue": None})  # where it waits does not change what it becomes
-    wanted = short([stated(me.spec.dataset), stated(trained), stated(me.spec.base)])
+    rules = _redaction(work)
+    wanted = short([stated(me.spec.dataset), stated(trained), stated(me.spec.base), *([rules] if rules else [])])
     pin = me.status.training
     thin = pin.spec_digest == wanted and _thin_and_newer(work)
     if pin.spec_digest == wanted and not thin:
@@ -140,6 +142,13 @@ def pinned(work: Work) -> bool:
     _fix(work, wanted, cluster, chosen, pin.trigger if thin else None, before.failures if thin else 0,
          trial=not thin or bool(pin.trials))
     return False
+
+
+def _redaction(work: Work) -> str | None:
+    """Digest of the Router's redaction; while that cannot be used, of the one that is pinned."""
+    router = work.facts.router
+    assert router is not None
+    return work.me.status.training.redaction if redaction.held(router) else redaction.digest(router)
 
 
 def _need(me: SpecialistObject, cluster: ClusterObject) -> select.Need:
@@ -171,7 +180,7 @@ def _fix(work: Work, wanted: str, cluster: ClusterObject, chosen: select.Ranked,
     inputs = [wanted, cluster.status.version, cluster.status.run]
     suitable = [r.name for r in select.rank(work.base_specs(), me.spec.base.limits, _need(me, cluster)) if r.suitable]
     pin = TrainingStatus(
-        key=short([*inputs, chosen.name]), spec_digest=wanted,
+        key=short([*inputs, chosen.name]), spec_digest=wanted, redaction=_redaction(work),
         trials=_contenders(me.spec.base, suitable, inputs) if trial else [],
         cluster_version=cluster.status.version, discovery_run=cluster.status.run,
         task_calls=retrain.examples(cluster), trigger=trigger and conditions.shortened(trigger), started=now,

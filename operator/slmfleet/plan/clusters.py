@@ -34,12 +34,14 @@ def cluster_object(router: RouterObject, found: FoundCluster) -> Object:
         recognised["systemPrompt"] = signature.system_prompt[:2048]
     if signature.response_format:
         recognised["responseFormat"] = signature.response_format[:253]
-    spec = {
+    spec: Object = {
         "router": router.meta.name, "description": found.description[:4096],
         "signature": recognised,
         "outputFormat": _format(found.output_format).model_dump(by_alias=True, exclude_none=True),
         "metric": _metric(found.output_format),
     }
+    if found.title:
+        spec["title"] = found.title[:80]
     return {"apiVersion": "slmfleet.dev/v1alpha1", "kind": "TaskCluster",
             "metadata": {"name": found.name, "labels": labels("discovery", "Router", router.meta.name),
                          "ownerReferences": owner_reference("Router", router.meta.name, router.meta.uid)},

@@ -108,6 +108,14 @@ class SpecialistFacts:
 
 
 @dataclass(frozen=True)
+class DenyList:
+    """A Router's private deny list: how many values, and a keyed digest of them. The values stay in their Secret."""
+
+    values: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class RouterFacts:
     """What one Router's plan depends on. `folders`: of the store, where this is a look that lists them. `earlier_run`:
     the last discovery run in the store of a Router whose status knows of none."""
@@ -126,6 +134,7 @@ class RouterFacts:
     now: datetime
     llm_errors: int = 0
     folders: frozenset[str] | None = None
+    deny_list: DenyList | None = None
     earlier_run: int = 0
 
 

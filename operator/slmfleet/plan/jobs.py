@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slmfleet.api.base import Resources, SecretKey
 from slmfleet.api.router import RouterSpec
 from slmfleet.api.specialist import Gate, Training
+from slmfleet.plan import naming, redaction
 from slmfleet.plan.config import Config
 from slmfleet.plan.names import labels, owner_reference
 from slmfleet.plan.pods import Object, SecretMount, StoreMount, pod_spec, resources
@@ -19,19 +20,21 @@ TERMINATION = [{"name": name, "value": "/dev/termination-log"}
 
 
 def job(name: str, kind: str, owner: tuple[str, str], component: str, pod: Object, *, retries: int,
-        deadline_seconds: int, queue: str | None = None) -> Object:
+        deadline_seconds: int, queue: str | None = None, annotations: Mapping[str, str] | None = None,
+        pod_labels: Mapping[str, str] | None = None) -> Object:
     """A Job that runs its pod to completion at most `retries` + 1 times, once Kueue's `queue` admits it.
 
     Kueue suspends what enters a queue and lets it go on; `suspend` is its field then, and must not be applied here.
     """
     marks = labels(component, kind, owner[0])
+    about = {"labels": marks | dict(pod_labels or {}), **({"annotations": dict(annotations)} if annotations else {})}
     return {
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {"name": name, "labels": marks | _queued(queue),
                      "ownerReferences": owner_reference(kind, *owner)},
         "spec": {"backoffLimit": retries, "activeDeadlineSeconds": deadline_seconds, "completions": 1,
                  "parallelism": 1,
-                 "template": {"metadata": {"labels": marks}, "spec": {**pod, "restartPolicy": "Never"}}},
+                 "template": {"metadata": about, "spec": {**pod, "restartPolicy": "Never"}}},
     }
 
 
@@ -49,8 +52,11 @@ def discover_job(config: Config, name: str, router: tuple[str, str], spec: Route
         args += ["--in-use", f"{config.store_mount}/{in_use}"]
     mounts = [StoreMount(f"usage/{router[0]}"), StoreMount(f"discovery/{router[0]}", read_only=False),
               StoreMount("router", read_only=False)]
-    pod = _curation_pod(config, args, spec.discovery.resources, mounts, prefix, spec.capture.identity_secret_ref)
-    return job(name, "Router", router, "discovery", pod, retries=1, deadline_seconds=3600)
+    rules, asked = redaction.told(spec.redaction), naming.told(spec)
+    pod = _curation_pod(config, [*args, *asked.options], spec.discovery.resources, mounts, prefix,
+                        spec.capture.identity_secret_ref, rules, asked.env)
+    return job(name, "Router", router, "discovery", pod, retries=1, deadline_seconds=3600,
+               annotations=rules.annotations, pod_labels=asked.labels)
 
 
 def clean_job(config: Config, name: str, router: tuple[str, str], folders: Sequence[str], prefix: str) -> Object:
@@ -70,16 +76,21 @@ def curate_job(config: Config, name: str, specialist: tuple[str, str], router: s
             "--heldout-share", str(heldout_percent / 100)]
     mounts = [StoreMount(f"usage/{router}"), StoreMount(f"discovery/{router}"),
               StoreMount("datasets", read_only=False)]
-    pod = _curation_pod(config, args, spec.discovery.resources, mounts, prefix, spec.capture.identity_secret_ref)
-    return job(name, "Specialist", specialist, "curation", pod, retries=1, deadline_seconds=3600)
+    rules = redaction.told(spec.redaction)
+    pod = _curation_pod(config, args, spec.discovery.resources, mounts, prefix, spec.capture.identity_secret_ref, rules)
+    return job(name, "Specialist", specialist, "curation", pod, retries=1, deadline_seconds=3600,
+               annotations=rules.annotations)
 
 
 def _curation_pod(config: Config, args: Sequence[str], wanted: Resources, mounts: Sequence[StoreMount], prefix: str,
-                  identity: SecretKey | None) -> Object:
-    container = {"name": "job", "image": config.images.slmfleet, "args": list(args), "resources": resources(wanted),
-                 "env": TERMINATION}
+                  identity: SecretKey | None, rules: redaction.Told | None = None,
+                  env: Sequence[Object] = ()) -> Object:
+    rules = rules or redaction.Told()
+    container = {"name": "job", "image": config.images.slmfleet, "args": [*args, *rules.options],
+                 "resources": resources(wanted), "env": [*TERMINATION, *env]}
     secrets = [SecretMount(identity.name, "/keys", ((identity.key, "identity"),))] if identity else []
-    return pod_spec(config, container, account="slmfleet-job", prefix=prefix, store=mounts, secrets=secrets)
+    return pod_spec(config, container, account="slmfleet-job", prefix=prefix, store=mounts,
+                    secrets=[*secrets, *rules.secrets], annotations=(redaction.RULES, rules.files))
 
 
 def training_pod(config: Config, dataset: str, base: str, out: str, scratch: str, training: Training,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,12 @@ def resources(wanted: Resources) -> Object:
 
 def pod_spec(config: Config, container: Object, *, account: str, prefix: str = "",
              store: Sequence[StoreMount] = (), claims: Sequence[Mount] = (), secrets: Sequence[SecretMount] = (),
-             shared_memory: str | None = None, token: bool = False) -> Object:
+             shared_memory: str | None = None, token: bool = False,
+             annotations: tuple[str, Mapping[str, str]] | None = None) -> Object:
     """A pod of one container under `restricted`, with a writable /tmp and nothing else to write to.
 
-    `prefix` is the store's folder inside its claim.
+    `prefix` is the store's folder inside its claim. `annotations`: a folder in which the pod's own annotations are
+    files, by name.
     """
     volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}]
     mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}]
@@ -63,6 +65,11 @@ def pod_spec(config: Config, container: Object, *, account: str, prefix: str = "
             source["items"] = [{"key": key, "path": path} for key, path in secret.items]
         volumes.append({"name": f"secret-{index}", "secret": source})
         mounts.append({"name": f"secret-{index}", "mountPath": secret.path, "readOnly": True})
+    if annotations and annotations[1]:
+        items = [{"path": file, "fieldRef": {"fieldPath": f"metadata.annotations['{key}']"}}
+                 for file, key in annotations[1].items()]
+        volumes.append({"name": "annotations", "downwardAPI": {"items": items}})
+        mounts.append({"name": "annotations", "mountPath": annotations[0], "readOnly": True})
     if shared_memory:
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}})
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition, Prices
 from slmfleet.api.router import Counted, DiscoveryStatus, RouterStatus, Savings, TierStatus, WeightStatus
-from slmfleet.plan import auto, classifier, cleanup, clusters, gateway
+from slmfleet.plan import auto, classifier, cleanup, clusters, gateway, naming, redaction
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import JobFact, Plan, RouterFacts, RouterObject
 from slmfleet.plan.jobs import discover_job
@@ -39,15 +39,17 @@ def plan_router(config: Config, me: RouterObject, facts: RouterFacts) -> Plan:
     store = _store_part(config, me, facts)
     if store.status == "False":
         return _stopped(me, store)
+    in_use = redaction.status(me.spec.redaction, facts.deny_list)
+    me = replace(me, status=me.status.model_copy(update={"redaction": in_use}))
     table = route_table(config, me, facts)
     counted = count(me, facts.signals, facts)
     found = _discover(config, me, facts, sum(c.captured for c in counted))
     cleaned = cleanup.clean(config, me, facts)
     status = _status(config, me, facts, counted).model_copy(update={
         "table_version": table.version, "table_digest": f"sha256:{table_digest(table)}", "discovery": found.status,
-        "cleanup": cleaned.status})
+        "redaction": in_use, "cleanup": cleaned.status})
     # A gateway without a discovery is ready: Discovered informs, it is no part of Ready.
-    parts = [store, _gateway_part(me, facts), _llm_part(me, facts), _capture_part(me, facts)]
+    parts = [store, _gateway_part(me, facts), _llm_part(me, facts), _capture_part(me, facts), redaction.part(me)]
     stated = conditions.summary([part for part in parts if part is not None])
     made, made_part = auto.specialists(config, me, facts)
     informing = (part for part in (found.part, made_part, cleaned.note) if part is not None)
@@ -55,7 +57,7 @@ def plan_router(config: Config, me: RouterObject, facts: RouterFacts) -> Plan:
         apply=(*gateway.objects(config, me, table), *found.objects, *made, *cleaned.objects),
         delete=(*found.delete, *cleaned.delete),
         status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
-        conditions=(*stated, *informing, *_classifier_note(found.status)),
+        conditions=(*stated, *informing, *_classifier_note(found.status), *naming.note(me.spec, found.status)),
         events=(*found.events, *cleaned.events, *auto.events(me, made)),
         resync_seconds=2.0)
 
@@ -205,6 +207,9 @@ def _discover(config: Config, me: RouterObject, facts: RouterFacts, captured: in
         return _Discovery(status, conditions.unknown(
             "Discovered", "IdentityMissing",
             "the log cannot be opened: spec.capture.identitySecretRef must name a Secret with the age private key"))
+    held = redaction.held(me)
+    if held is not None and facts.discovery is None and status.job not in facts.jobs:
+        return _Discovery(status, conditions.unknown("Discovered", held.reason, held.message))
     if status.job is not None:
         return _under_way(config, me, facts)
     new = captured - status.captured_at_run
@@ -268,6 +273,7 @@ def _finished(config: Config, me: RouterObject, facts: RouterFacts, run: int) ->
         "run": run, "job": None, "time": facts.now, "clusters": sum(c.narrow for c in found.clusters),
         "sample_percent": round(100 * found.sample_share, 4) if found.sample_share < 1 else None,
         "unassigned_percent": round(100 * found.unassigned / found.records, 1) if found.records else None,
+        **naming.result(found.naming),
         **_classifier(result.classifier, me.spec.discovery.foreign_call_percent / 100, run)})
     made = tuple(clusters.cluster_object(me, cluster) for cluster in found.clusters
                  if cluster.narrow and clusters.ours(facts.clusters.get(cluster.name), me.meta.name))

@@ -10,6 +10,7 @@ from typing import Any
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
 from slmfleet.api.specialist import Revision, TrainingStatus
+from slmfleet.plan import redaction
 from slmfleet.plan.attempt import Names, choose, names, other_base, outcome, pinned
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
@@ -113,7 +114,11 @@ def _dataset(work: Work, made: Names) -> bool:
     if result is None:
         router, cluster = facts.router, facts.cluster
         assert router is not None and cluster is not None
-        if not _failed(work, "DatasetReady", made.dataset_job, "Curating"):
+        held = redaction.held(router) if made.dataset_job not in facts.jobs else None
+        if held is not None:
+            work.state(conditions.unknown("DatasetReady", held.reason, f"Router {router.meta.name}: {held.message}"),
+                       "Waiting")
+        elif not _failed(work, "DatasetReady", made.dataset_job, "Curating"):
             pin = me.status.training
             work.objects.append(curate_job(
                 work.config, made.dataset_job, (me.meta.name, me.meta.uid), router.meta.name, router.spec,

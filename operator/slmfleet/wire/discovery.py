@@ -78,6 +78,7 @@ class FoundCluster(Message):
     name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", description="Stable from run to run.")
     version: str = Field(description="sha256: of its members' ids and its signature.")
     description: str
+    title: str = Field("", description="By the LLM that was asked (`--name-with`); else empty.")
     size: int = Field(ge=0)
     teachable: int | None = Field(None, description="Of its calls, those that an LLM answered: they can teach.")
     share: float = Field(ge=0, le=1, description="Of all calls.")
@@ -95,6 +96,16 @@ class FoundCluster(Message):
     suitability: Suitability | None = None
 
 
+class Naming(Message):
+    """What came of asking an LLM for names."""
+
+    model: str
+    asked: int = Field(0, ge=0, description="Tasks that it was asked about.")
+    named: int = Field(0, ge=0, description="Of these, those with an answer of use.")
+    kept: int = Field(0, ge=0, description="Tasks with the title of an earlier run: it was not asked again.")
+    own_words: dict[str, int] = Field(default_factory=dict, description="Tasks left to their own words, by reason.")
+
+
 class ClustersFile(Message):
     """clusters.json."""
 
@@ -105,6 +116,7 @@ class ClustersFile(Message):
     records_digest: str
     clusters: list[FoundCluster]
     embedder: str = Field("lexical", description="What the inputs' meaning was read by.")
+    naming: Naming | None = Field(None, description="None where no LLM was asked.")
     changes: list[Change] = Field(default_factory=list, description="Against the run before.")
     sample_share: float = Field(
         1.0, gt=0, le=1, description="Of the conversations, those that tasks were sought in; below 1 for a large log."

@@ -14,6 +14,15 @@ FOLDER_KINDS = ("artifacts", "datasets", "evaluations", "training")
 FOLDER = re.compile(rf"({'|'.join(FOLDER_KINDS)})/[a-z0-9][-a-z0-9]*-[0-9a-f]{{10}}")
 
 
+class RedactionRules(Message):
+    """What a run was asked to redact with, beside the patterns that are always used."""
+
+    model: str = Field(description="default, none, or LIBRARY:NAME.")
+    denied: int = Field(0, ge=0, description="Values of the deny lists.")
+    patterns: list[str] = Field(default_factory=list, description="Kinds of the tenant's patterns, in their order.")
+    digest: str = Field(description="sha256: of model and patterns; of the denied values nothing is told.")
+
+
 class CurationStage(Message):
     """One filter: `read` went in, `dropped` left with their reasons, `kept` went on to the next."""
 
@@ -32,6 +41,7 @@ class CurationResult(Message):
     heldout: int
     conversations: int = 0
     redacted: dict[str, int] = Field(default_factory=dict, description="Replaced values by type.")
+    redaction: RedactionRules | None = Field(None, description="None in reports of old jobs.")
     leaks: int = Field(0, description="Values of the log found in the output after redaction; above 0: not trained on.")
     dropped: dict[str, int] = Field(default_factory=dict, description="Records left out, by reason.")
     output_labels: int | None = None

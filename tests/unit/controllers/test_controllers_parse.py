@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -23,6 +24,15 @@ def pod(name: str = "j-x", made: str = "2026-01-02T00:00:00Z", conditions: Any =
     container = {"name": "job", "state": state, "lastState": {"terminated": last} if last else {}}
     return {"metadata": {"name": name, "creationTimestamp": made},
             "status": {"phase": phase, "conditions": list(conditions), "containerStatuses": [container]}}
+
+
+def test_a_deny_list_is_counted_and_its_digest_needs_the_key() -> None:
+    text = base64.b64encode("# ours\nFalcon\tproject\n\r\nMüller & Söhne\n".encode()).decode()
+    found = parse.deny_list(text, "key")
+    assert found is not None and found.values == 2
+    assert found == parse.deny_list(text, "key")
+    assert found.digest != parse.deny_list(text, "another").digest  # type: ignore[union-attr]
+    assert parse.deny_list(base64.b64encode(b"\xff").decode(), "key") is None
 
 
 STATES: list[tuple[dict[str, Any], str]] = [

@@ -53,6 +53,23 @@ def test_curate_writes_the_golden_report(found: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads((GOLDEN / "report.json").read_text())
 
 
+def test_curate_replaces_what_two_lists_name_and_reports_it(found: Path, tmp_path: Path) -> None:
+    name = json.loads((GOLDEN / "clusters.json").read_text("utf-8"))[0]["name"]
+    (tmp_path / "a.txt").write_text("kettle\tgoods\n", "utf-8")
+    (tmp_path / "b.txt").write_text("bedroom\n", "utf-8")
+    done = call(
+        "curate", "--records", GOLDEN / "records.jsonl", "--clusters", found, "--cluster", name, "--out", tmp_path,
+        "--min-examples", 10, "--model", "none", "--deny", tmp_path / "a.txt", "--deny", tmp_path / "b.txt",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["redaction"]["model"], report["redaction"]["denied"]) == ("none", 2)
+    assert report["redacted"]
+    written = (tmp_path / "train.jsonl").read_text() + (tmp_path / "heldout.jsonl").read_text()
+    assert "kettle" not in written and "bedroom" not in written
+    assert "model `none`, 2 denied values" in (tmp_path / "card.md").read_text()
+
+
 def test_too_few_examples_fail_in_one_line_and_one_object(
     found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

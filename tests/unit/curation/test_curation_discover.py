@@ -11,6 +11,7 @@ from curation_samples import HOME, SHOP, log_of, mixed, record, utterance
 
 from slmfleet.curation import discover as stage
 from slmfleet.curation.report import score
+from slmfleet.curation.tenant import detector_of
 from slmfleet.recognise import Classifier, frame_fingerprint
 from slmfleet.wire.discovery import ClustersFile, DiscoveryResult
 
@@ -178,3 +179,20 @@ def test_examples_are_redacted() -> None:
     assert found.clusters.clusters
     assert "anna.berg" not in text
     assert "example." in text
+
+
+def test_a_tenants_rules_hold_for_all_that_is_written(tmp_path: Path) -> None:
+    log, _ = mixed(80, broad=0)
+    for r in log.records:
+        r.request["messages"][-1]["content"] += " for zebulon basalt, ticket TCK-4471"
+    (tmp_path / "deny.txt").write_text("Zebulon Basalt\n", "utf-8")
+    (tmp_path / "own.yaml").write_text("patterns:\n- kind: ticket\n  regex: TCK-\\d+\n", "utf-8")
+    plain = stage.discover(log, stage.Settings(embedder="lexical"))
+    assert "zebulon" in plain.clusters.model_dump_json()
+    rules = detector_of("default", [tmp_path / "deny.txt"], tmp_path / "own.yaml")
+    found = stage.discover(log, stage.Settings(embedder="lexical", detector=rules))
+    stage.write(found, tmp_path / "out")
+    assert found.clusters.clusters
+    for file in ("clusters.json", "centroids.json", "result.json", "assignments.jsonl"):
+        text = (tmp_path / "out" / file).read_text("utf-8").lower()
+        assert "zebulon" not in text and "tck-4471" not in text

@@ -15,7 +15,7 @@ from slmfleet.curation.entities import DEFAULT, KINDS, EntityModel, default_mode
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.models import default_detector, model_of
 from slmfleet.curation.spans import Span
-from slmfleet.curation.tenant import deny_list, detector_of, tenant_patterns
+from slmfleet.curation.tenant import deny_list, detector_of, rules_of, tenant_patterns
 
 FOUND = [
     ("Yesterday I had lunch with Ottilie Brandvold and her brother.", "Ottilie Brandvold"),
@@ -131,13 +131,23 @@ def test_a_pattern_with_a_checksum_beats_the_model() -> None:
 def test_a_tenants_rules_come_first(tmp_path: Path) -> None:
     (tmp_path / "deny.txt").write_text("# ours\nProject Basalt\nZeta-9\tproject\n", "utf-8")
     (tmp_path / "own.yaml").write_text("patterns:\n- kind: ticket\n  regex: 'TCK-(?P<v>[0-9]+)'\n", "utf-8")
-    detector = detector_of("none", tmp_path / "deny.txt", tmp_path / "own.yaml")
+    detector = detector_of("none", [tmp_path / "deny.txt"], tmp_path / "own.yaml")
     found = detector.find(["see project basalt, ZETA-9 and TCK-4471"])[0]
     assert [(s.kind, s.value) for s in found] == [
         ("deny_list", "project basalt"),
         ("project", "ZETA-9"),
         ("ticket", "4471"),
     ]
+
+
+def test_a_report_says_what_was_asked_for_and_nothing_of_the_denied_values(tmp_path: Path) -> None:
+    (tmp_path / "deny.txt").write_text("Project Basalt\n", "utf-8")
+    (tmp_path / "more.txt").write_text("Zeta-9\nEta\u20281\n", "utf-8")
+    (tmp_path / "own.yaml").write_text("patterns:\n- kind: ticket\n  regex: 'TCK-[0-9]+'\n", "utf-8")
+    both = rules_of(detector_of("none", [tmp_path / "deny.txt", tmp_path / "more.txt"], tmp_path / "own.yaml"))
+    assert (both.model, both.denied, both.patterns) == ("none", 3, ["ticket"])
+    assert both.digest == rules_of(detector_of("none", (), tmp_path / "own.yaml")).digest
+    assert both.digest != rules_of(detector_of("none")).digest
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,11 @@ CONFIG = Config.model_validate({
     "pool": {"python": "/opt/serve/bin/python", "volumes": [{"claimName": "env-serve", "mountPath": "/opt/serve"}]},
 })  # fmt: skip
 ROUTER = router(
+    discovery={"naming": {"mode": "LLM", "model": "big"}},
+    status={"redaction": {"denyListDigest": "0123456789abcdef"}},
+    redaction={"denyList": [{"value": "Falcon Nine", "kind": "project"}],
+               "patterns": [{"kind": "staff_number", "regex": r"\bST-\d{6}\b", "ignoreCase": True}],
+               "denyListSecretRef": {"name": "never-said", "key": "names"}},
     llm={"url": "https://llm.example/v1", "apiKeySecretRef": {"name": "llm", "key": "key"}},
     rules=[{"name": "audit", "match": {"headers": [{"name": "X-Team", "value": "audit"}]}, "tier": "llm"},
            {"name": "voice", "match": {"modelPrefix": "voice-", "systemContains": "assistant"}, "tier": "specialist",
