@@ -214,7 +214,8 @@ def _named(calls: Sequence[Call], groups: Sequence[Group], names: Names) -> list
         terms: list[str] = []
         if number not in old:
             mine = {c.id for c in cluster.members}
-            others = [c for c in calls if c.id in inside - mine] or [c for c in calls if c.id not in mine]
+            theirs = inside - mine
+            others = [c for c in calls if c.id in theirs] or [c for c in calls if c.id not in mine]
             shapes = [shape_of(c) for c in cluster.members[:500]]
             terms = naming.top_terms(cluster.members, others, denied=names.denied)
             form = naming.field_word(shapes, cluster.group.labels)
