@@ -47,7 +47,7 @@ def redacted(folder: Path, data: bytes, name: str = "in.jsonl") -> tuple[Any, li
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["discover", "--nope"], "No such option: --nope; see slmfleet discover --help"),
+        (["discover", "--zzz"], "No such option: --zzz; see slmfleet discover --help"),
         (["discover", "--out", "x"], "Missing option '--records'; see slmfleet discover --help"),
         (["discover", "--records", "x", "--out", "y", "--min-size", "one"], "'--min-size'"),
         (["curate", "--heldout-share", "7"], "'--heldout-share'"),
