@@ -35,7 +35,8 @@ from slmfleet.gateway.server import Gateway, Options  # noqa: E402
 from slmfleet.gateway.upstream import Client, UpstreamConnection  # noqa: E402
 from slmfleet.recognise import Classifier, frame_fingerprint  # noqa: E402
 
-SETTINGS = ("pass-through", "everything on, frames known", "everything on", "stream", "a specialist answers")
+BY_SPECIALIST = ("a specialist answers", "a specialist answers, no hedging")
+SETTINGS = ("pass-through", "everything on, frames known", "everything on", "stream", "220 KB", *BY_SPECIALIST)
 SPECIALISTS = 100
 CHUNKS = 200
 _CHUNK = b'data: {"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"token "}}]}\n\n'
@@ -92,7 +93,7 @@ async def work(setting: str, calls: int) -> None:
         options = Options(_table(setting, folder), "127.0.0.1:0", "127.0.0.1:0", store=folder)
         gateway = Gateway(options, load=Classifier.load, fingerprint=frame_fingerprint)
         client = LoopbackClient(asyncio.get_running_loop())
-        client.answer = {"stream": _STREAM, "a specialist answers": _SERVED}.get(setting, _WHOLE)
+        client.answer = {"stream": _STREAM, **dict.fromkeys(BY_SPECIALIST, _SERVED)}.get(setting, _WHOLE)
         gateway.app.client = gateway.app.specialists._client = client
         await gateway.start()
         requests = _requests(setting)
@@ -127,14 +128,14 @@ async def _send(gateway: Gateway, requests: list[bytes], calls: int) -> None:
 def _table(setting: str, folder: Path) -> Path:
     llm = "http://127.0.0.1:1/v1"
     content: dict[str, Any] = {"router": "bench/router", "llm": {"url": llm}}
-    if setting.startswith("everything"):
+    if setting.startswith("everything") or setting == "220 KB":
         made = store(Path("~/.cache/slmfleet/bench").expanduser(), SPECIALISTS) / "classifier"
         (folder / "classifier").write_bytes(made.read_bytes())
         recipient = str(pyrage.x25519.Identity.generate().to_public())
         capture = {"enabled": True, "recipients": [recipient], "body_limit_bytes": 16_384}
         content = table(draw(SPECIALISTS), folder / "classifier", llm) | {"capture": capture}
-    if setting == "a specialist answers":
-        content |= _pool_of_two()
+    if setting in BY_SPECIALIST:
+        content |= _pool_of_two() | ({"hedge_percent": 0} if setting == BY_SPECIALIST[1] else {})
     return write_table(folder / "table.json", content)
 
 
@@ -150,7 +151,8 @@ def _pool_of_two() -> dict[str, Any]:
 
 
 def _requests(setting: str) -> list[bytes]:
-    texts = load.bodies(draw(SPECIALISTS), load.PAYLOADS["1 KB"], stream=setting == "stream")
+    size = load.PAYLOADS["220 KB" if setting == "220 KB" else "1 KB"]
+    texts = load.bodies(draw(SPECIALISTS), size, stream=setting == "stream")
     known = [text for number, text in enumerate(texts) if number % load.UNKNOWN or "known" not in setting]
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: x\r\ncontent-type: application/json\r\n"
     bodies = [text.replace(load.MARK, str(number)).encode() for number, text in enumerate(known)]

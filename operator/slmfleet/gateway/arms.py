@@ -16,6 +16,7 @@ from slmfleet.wire.routes import Revision, SpecialistRoute
 
 Arm = Literal["candidate", "stable", "llm"]
 LLM = "llm"
+ENDS_CHARACTERS = 4096
 
 
 def bucket(salt: str, conversation: str) -> float:
@@ -41,7 +42,10 @@ def sampled(salt: str, conversation: str, percent: float) -> bool:
 
 
 def conversation_of(header: bytes | None, request: Mapping[str, Any] | None) -> str:
-    """A conversation's id: the caller's header, or a hash of its first system and user messages."""
+    """A conversation's id: the caller's header, or a hash of its first system and user messages.
+
+    Of a long text only its length and both ends count: hashing all of it takes longer than passing the call on.
+    """
     if header:
         return header.decode("utf-8", "replace")[:512]
     if request is None:
@@ -52,7 +56,7 @@ def conversation_of(header: bytes | None, request: Mapping[str, Any] | None) -> 
 def _opening(request: Mapping[str, Any]) -> Any:
     messages = request.get("messages", request.get("input"))
     if not isinstance(messages, list) or not any(isinstance(message, dict) for message in messages):
-        return request.get("input", request.get("prompt"))
+        return _ends(request.get("input", request.get("prompt")))
     first: dict[str, Any] = {}
     system = request.get("system", request.get("instructions"))  # Anthropic's, the Responses API's
     if system is not None:
@@ -65,4 +69,16 @@ def _opening(request: Mapping[str, Any]) -> Any:
             first[role] = message.get("content")
         if len(first) == 2 or role == "user":
             break
-    return [first.get("system"), first.get("user")]
+    return [_ends(first.get("system")), _ends(first.get("user"))]
+
+
+def _ends(content: Any) -> Any:
+    """A content, its long texts cut to their ends."""
+    if isinstance(content, str) and len(content) > 2 * ENDS_CHARACTERS:
+        return [len(content), content[:ENDS_CHARACTERS], content[-ENDS_CHARACTERS:]]
+    return [*map(_ends_of_part, content)] if isinstance(content, list) else content
+
+
+def _ends_of_part(part: Any) -> Any:
+    text = part.get("text") if isinstance(part, dict) else None
+    return {**part, "text": _ends(text)} if isinstance(text, str) else part

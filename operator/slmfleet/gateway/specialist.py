@@ -47,6 +47,7 @@ class Specialists:
         self._rng = rng
         self._slots: dict[str, Slots] = {}
         self._hedges = hedge.Hedges()
+        self._lookout = hedge.Lookout()
 
     async def attempt(
         self,
@@ -139,7 +140,7 @@ class Specialists:
         if delay is None or delay >= limit:
             attempt = await first
         else:
-            race = hedge.Race(lambda: self._second(question, server, counter, begun, limit), self._clock)
+            race = hedge.Race(lambda: self._second(question, server, counter, begun, limit), self._clock, self._lookout)
             attempt = await race.run(first, delay)
         if attempt.answer is not None or attempt.result == "timeout":
             self._hedges.took(adapter, attempt.latency_seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from gateway_fakes import FakeTriton, Heard, Reply, Rig, task, until
@@ -266,6 +267,24 @@ def test_a_second_request_that_did_not_pay_at_first_is_thought_of_again() -> Non
         loop.call_later(0.2, lambda: setattr(other, "in_flight", 0))
         attempt = pool.run(pool.call())
     assert (attempt.hedge, attempt.latency_seconds) == ("won", pytest.approx(3 * LATE + 0.05))
+
+
+def test_calls_share_a_timer_and_are_forgotten_when_it_is_time() -> None:
+    with virtual() as loop:
+        rng = random.Random(2)
+        pool = Pool(loop, lambda port: rng.uniform(0.05, 0.1), max_in_flight=500)
+        pool.run(pool.calls(100, 0.05))
+        lookout, timers, call_at = pool.tier._lookout, [], loop.call_at
+
+        def counted(when: float, callback: Callable[..., object], *given: object, **more: Any) -> asyncio.TimerHandle:
+            timers.append(callback)
+            return call_at(when, callback, *given, **more)
+
+        loop.call_at = counted  # type: ignore[method-assign]
+        pool.run(pool.calls(500, 0.001))
+        assert 0 < timers.count(lookout._look) < 250
+        pool.run(asyncio.sleep(1))
+        assert lookout._watched == []
 
 
 @pytest.fixture

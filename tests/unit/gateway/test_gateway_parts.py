@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from gateway_fakes import SCHEMA
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmfleet.gateway.arms import bucket, choose, conversation_of
+from slmfleet.gateway.arms import ENDS_CHARACTERS, bucket, choose, conversation_of
 from slmfleet.gateway.balance import Placement, Server, pick
 from slmfleet.gateway.bodies import assemble, decode, token_counts
 from slmfleet.gateway.budget import WINDOW_SECONDS, RetryBudget
@@ -72,6 +74,18 @@ def test_a_conversation_is_its_header_or_its_opening() -> None:
     assert conversation_of(None, {"messages": opening}) == conversation_of(None, {"messages": later})
     assert conversation_of(None, {"messages": opening}) != conversation_of(None, {"messages": opening[1:]})
     assert conversation_of(b"c1", {"messages": opening}) == "c1"
+
+
+@pytest.mark.parametrize("form", [lambda text: text, lambda text: [{"type": "text", "text": text}]])
+def test_a_long_opening_is_told_apart_by_its_length_and_its_ends(form: Callable[[str], Any]) -> None:
+    def of(text: str) -> str:
+        return conversation_of(None, {"messages": [{"role": "user", "content": form(text)}]})
+
+    text = "a" * ENDS_CHARACTERS + "m" * 9_000 + "z" * ENDS_CHARACTERS
+    others = ["b" + text[1:], text[:-1] + "y", text + "z"]
+    assert len({of(text), *map(of, others)}) == 4
+    assert of(text[:5_000] + "n" + text[5_001:]) == of(text), "the middle is not looked at"
+    assert of(text[: 2 * ENDS_CHARACTERS]) != of(text[: 2 * ENDS_CHARACTERS - 1] + "x"), "all of a short one is"
 
 
 def stream(*events: object) -> bytes:
