@@ -75,7 +75,7 @@ def de_tax(text: str) -> bool:
 def fr_nir(text: str) -> bool:
     code = compact(text)
     body = code[:13].replace("2A", "19").replace("2B", "18")
-    return body.isdigit() and code[13:].isdigit() and 97 - int(body) % 97 == int(code[13:])
+    return body.isdecimal() and code[13:].isdecimal() and 97 - int(body) % 97 == int(code[13:])
 
 
 def es_dni(text: str) -> bool:

@@ -92,7 +92,7 @@ def _status(value: Json, metadata: Json) -> int:
         return 200
     error = value.get("error_information") or metadata.get("error_information")
     code = str(error.get("error_code")) if isinstance(error, dict) else ""
-    return int(code) if code.isdigit() and 400 <= int(code) <= 599 else 500
+    return int(code) if code.isdecimal() and 400 <= int(code) <= 599 else 500
 
 
 def _seconds(value: Json) -> float:

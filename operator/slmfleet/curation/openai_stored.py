@@ -53,7 +53,7 @@ def joined(key: str, bodies: list[Json]) -> Element:
 
 def _place(message: Json) -> tuple[int, str]:
     number = str(message["id"]).rpartition("-")[2]
-    return (int(number) if number.isdigit() else 0, str(message["id"]))
+    return (int(number) if number.isdecimal() else 0, str(message["id"]))
 
 
 def _message(stored: Json) -> Json:

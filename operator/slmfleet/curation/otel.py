@@ -147,7 +147,7 @@ def _response(known: Json, content: Content) -> Json | None:
 
 def _status(known: Json, failed: bool) -> int:
     given = known.get("http.response.status_code") or known.get("error.type")
-    if str(given).isdigit() and 200 <= int(str(given)) <= 599:
+    if str(given).isdecimal() and 200 <= int(str(given)) <= 599:
         return int(str(given))
     return 500 if failed or known.get("error.type") else 200
 
@@ -164,7 +164,7 @@ def unwrapped(value: Any) -> Any:
         return None if value == {} else value
     name, inner = next(iter(value.items()))
     if name == "intValue":
-        return int(inner) if str(inner).lstrip("-").isdigit() else None
+        return int(inner) if str(inner).lstrip("-").isdecimal() else None
     if name == "arrayValue":
         return [unwrapped(v) for v in _list(inner, "values")]
     if name == "kvlistValue":

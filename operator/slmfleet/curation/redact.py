@@ -229,5 +229,5 @@ def mapped(value: Any, change: Callable[[str], str]) -> Any:
         return [mapped(v, change) for v in value]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**8:
         changed = change(str(value))
-        return int(changed) if changed.lstrip("-").isdigit() else changed
+        return int(changed) if changed.lstrip("-").isdecimal() else changed
     return value

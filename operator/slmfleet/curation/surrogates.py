@@ -313,7 +313,7 @@ def _turned(value: str, rng: random.Random) -> str:
 
     def one(match: re.Match[str]) -> str:
         word = match.group()
-        if not word.isdigit():
+        if not word.isdecimal():
             return _month(word, month)
         n = int(word)
         if len(word) > 2 or n > 31:

@@ -110,7 +110,7 @@ def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundClu
     status = status.model_copy(update={
         "candidates": [RankedBase(name=r.name, suitable=r.suitable, score=r.score, reason=r.reason[:4096])
                        for r in ranked[:64]],
-        "specialist": mine.meta.name if mine else None, "dataset": _dataset(mine) or status.dataset})
+        "specialist": mine.meta.name if mine else None, "dataset": _dataset(mine)})
     parts = [
         conditions.false("Found", "RouterNotFound", f"there is no Router {me.spec.router}") if router is None
         else conditions.true("Found", "Declared" if status.run is None else "Discovered",

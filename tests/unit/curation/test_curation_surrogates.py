@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slmfleet.curation.checksums import NATIONAL
@@ -134,6 +134,7 @@ def test_another_conversation_has_another_cast_and_the_same_seed_the_same() -> N
     assert [here.surrogate("name", n) for n in names] != [there.surrogate("name", n) for n in names]
 
 
+@example("date_of_birth", "²")
 @given(
     st.sampled_from(["name", "place", "address", "organisation", "phone", "date_of_birth", "email", "api_key"]),
     st.text(),
