@@ -119,7 +119,9 @@ class TaskClusterStatus(Status):
         json_schema_extra=list_map("name"),
     )
     specialist: str | None = Field(None, max_length=253, description="The Specialist that serves it.")
-    dataset: Digest | None = Field(None, description="Digest of the dataset that its Specialist's newest revision learned from.")
+    dataset: Digest | None = Field(
+        None, description="Digest of the dataset that its Specialist's newest revision learned from."
+    )
 
 
 class TaskCluster(Model):

@@ -70,7 +70,7 @@ def _seconds(name: str, environment: Mapping[str, str], otherwise: float) -> flo
     text = environment.get(name, "").strip()
     if not text:
         return otherwise
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise ValueError(f"{name}: {text[:50]!r} is no number of milliseconds")
     return int(text) / 1000
 
