@@ -155,16 +155,16 @@ def test_what_is_remembered_is_bounded_in_bytes() -> None:
 
 def test_weights_that_are_next_to_nothing_are_dropped_and_no_others() -> None:
     weights = np.zeros((BUCKETS, 11), dtype=np.float32)
-    weights[[1, 2, 3, 9], 0] = [127.0, 3.4, -3.6, -50.0]
-    weights[[2, 9], 1] = [-1.27, 0.04]
-    weights[4, :7] = [3.0, 1.27, 0.5, 0.5, 0.0, -0.5, 0.5]
+    weights[[1, 2, 3, 9], 0] = [127.0, 1.4, -1.6, -50.0]
+    weights[[2, 9], 1] = [-1.27, 0.02]
+    weights[4, :7] = [1.0, 1.27, 0.5, 0.5, 0.0, -0.5, 0.5]
     kept = Scores.of(weights)
     assert kept.fits(BUCKETS, 11)
     assert kept.tasks.tolist() == [0, 1, 0, 0, 1]
-    assert kept.steps.tolist() == [127, -127, -4, -50, 4]
+    assert kept.steps.tolist() == [127, -127, -2, -50, 2]
     assert kept.whole.tolist() == [[0, 127, 127, 127, 0, -127, 127, 0, 0, 0, 0]], "a row of many tasks' weights"
     for bucket in (0, 1, 2, 3, 4, 9):
-        exact = np.where(np.abs(weights[bucket]) < 3.5 * kept.scale, 0, weights[bucket])
+        exact = np.where(np.abs(weights[bucket]) < 1.5 * kept.scale, 0, weights[bucket])
         found = kept.weighted(np.array([bucket]), np.ones(1, dtype=np.float32))
         assert np.allclose(found, exact, atol=kept.scale.max() / 2)
     assert len(Scores.of(weights, least=1).tasks) == 6
