@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from slmfleet.curation.calls import Call
-from slmfleet.curation.shapes import LabelField, Shape, label_text, parse_json
+from slmfleet.curation.shapes import COPIED_CALLS, LabelField, Shape, copied_fields, label_text, parse_json
 from slmfleet.wire.routes import OutputFormat
 
 MAX_LABELS = 500
@@ -35,16 +36,26 @@ def infer(calls: Sequence[Call], shapes: Sequence[Shape], labels: LabelField | N
             values.append(parse_json(call.answer.strip()))
     if not all(isinstance(v, dict) for v in values):
         return OutputFormat(type="text")
-    return OutputFormat(type="json", json_schema=_object_schema(values, labels, ""))
+    read = [c.frame.user for c in calls[:COPIED_CALLS]]
+    fields = Fields(labels, copied_fields(read, shapes))
+    return OutputFormat(type="json", json_schema=_object_schema(values, fields, ""))
 
 
-def _object_schema(values: Sequence[dict[str, Any]], labels: LabelField | None, path: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Fields:
+    """What is known of a format's fields: the label, and those copied out of the input, which no list closes."""
+
+    labels: LabelField | None
+    copied: frozenset[str]
+
+
+def _object_schema(values: Sequence[dict[str, Any]], fields: Fields, path: str) -> dict[str, Any]:
     count = Counter(k for v in values for k in v)
     common = [k for k in sorted(count) if count[k] >= max(2, 0.005 * len(values))]
     properties = {}
     for key in common:
         inner = f"{path}.{key}" if path else key
-        properties[key] = _schema([v[key] for v in values if key in v], labels, inner)
+        properties[key] = _schema([v[key] for v in values if key in v], fields, inner)
     return {
         "type": "object",
         "properties": properties,
@@ -53,7 +64,7 @@ def _object_schema(values: Sequence[dict[str, Any]], labels: LabelField | None, 
     }
 
 
-def _schema(values: Sequence[Any], labels: LabelField | None, path: str) -> dict[str, Any]:
+def _schema(values: Sequence[Any], fields: Fields, path: str) -> dict[str, Any]:
     types = {_type_of(v) for v in values}
     if types == {"integer", "number"}:
         types = {"number"}
@@ -61,12 +72,15 @@ def _schema(values: Sequence[Any], labels: LabelField | None, path: str) -> dict
         return {"type": sorted(types)}
     kind = types.pop()
     if kind == "object":
-        return _object_schema(values, labels, path)
+        return _object_schema(values, fields, path)
     if kind == "array":
         items = [x for v in values for x in v]
-        return {"type": "array", "items": _schema(items, labels, f"{path}[]")} if items else {"type": "array"}
+        return {"type": "array", "items": _schema(items, fields, f"{path}[]")} if items else {"type": "array"}
     if kind == "string":
-        closed = labels.support if labels is not None and labels.path == path else _closed(values)
+        if fields.labels is not None and fields.labels.path == path:
+            closed = fields.labels.support
+        else:
+            closed = {} if path in fields.copied else _closed(values)
         if closed and len(closed) <= MAX_LABELS:
             return {"type": "string", "enum": sorted(closed)}
     return {"type": kind}

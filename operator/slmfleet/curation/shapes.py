@@ -16,6 +16,9 @@ from typing import Any
 from slmfleet.curation.calls import Call
 
 LABEL_CHARACTERS = 64
+COPIED_CALLS = 2_000
+COPIED = 0.8
+PLAIN_LABELS = 50
 LABEL_WORDS = 8
 _FENCE = re.compile(r"^\s*```(?:json)?\s*\n?(.*?)\n?```\s*$", re.S)
 
@@ -107,9 +110,39 @@ def label_text(value: Leaf) -> str | None:
     return None
 
 
-def label_field(shapes: Sequence[Shape], min_support: int = 2, coverage: float = 0.7) -> LabelField | None:
+def copied_fields(read: Sequence[str], shapes: Sequence[Shape]) -> frozenset[str]:
+    """Fields whose values stand in their own inputs and not in others': names and dates that were taken out of a text.
+    However few there are, they are no labels. `read`: each answer's input; a list of labels in it is in all of them.
+    A few plain words ("refund") may stand in the text that they are the label of: those stay labels."""
+    pairs: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for text, shape in zip(read[:COPIED_CALLS], shapes, strict=False):
+        for path, value in shape.leaves:
+            label = label_text(value)
+            if label is not None:
+                pairs[path].append((text, label))
+    return frozenset(path for path, found in pairs.items() if _are_entities(found) and _own(found) >= COPIED)
+
+
+def _are_entities(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether a field's values are many, or most of them written as names, numbers and addresses are."""
+    marked = sum(any(c.isupper() or c.isdigit() or c == "@" for c in value) for _, value in pairs)
+    return 2 * marked >= len(pairs) or len({value for _, value in pairs}) > PLAIN_LABELS
+
+
+def _own(pairs: Sequence[tuple[str, str]]) -> float:
+    """How much oftener a value stands in its own input than another call's value does."""
+    shifted = [*pairs[1:], *pairs[:1]]
+    others = [(text, value) for (text, own), (_, value) in zip(pairs, shifted, strict=True) if own != value]
+    if not others:
+        return 0.0
+    return sum(v in t for t, v in pairs) / len(pairs) - sum(v in t for t, v in others) / len(others)
+
+
+def label_field(
+    shapes: Sequence[Shape], min_support: int = 2, coverage: float = 0.7, copied: frozenset[str] = frozenset()
+) -> LabelField | None:
     """The most telling closed field of a group, or None. Values seen `min_support` times must cover most answers,
-    and there must be far fewer of them than answers."""
+    and there must be far fewer of them than answers. `copied`: fields that are none."""
     values: dict[str, Counter[str]] = defaultdict(Counter)
     for shape in shapes:
         seen = set()
@@ -119,7 +152,7 @@ def label_field(shapes: Sequence[Shape], min_support: int = 2, coverage: float =
                 seen.add(path)
                 values[path][text] += 1
     best: tuple[float, str] | None = None
-    for path in sorted(values):
+    for path in sorted(values.keys() - copied):
         kept = {v: n for v, n in values[path].items() if n >= min_support}
         total = sum(kept.values())
         if len(kept) < 2 or total < coverage * len(shapes) or len(kept) > total / 4:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from slmfleet.curation import style
 from slmfleet.curation.calls import Call
-from slmfleet.curation.shapes import LabelField, Shape, label_field, narrowness, shape_of
+from slmfleet.curation.shapes import COPIED_CALLS, LabelField, Shape, copied_fields, label_field, narrowness, shape_of
 
 STYLE_ROWS = 3_000
 STYLE_ROWS_EACH = 80
@@ -99,17 +99,19 @@ def _optional(
 def _within_form(
     calls: Sequence[Call], shapes: Sequence[Shape], members: Indices, min_size: int, seed: int
 ) -> list[Group]:
-    labels = label_field([shapes[i] for i in members])
+    mine = [shapes[i] for i in members]
+    copied = copied_fields([calls[i].frame.user for i in members[:COPIED_CALLS]], mine)
+    labels = label_field(mine, copied=copied)
     kind = Counter(shapes[i].kind for i in members).most_common(1)[0][0]
     if kind in ("text", "code"):  # free, whatever they say: `free` sorts them by meaning
         return [Group(members, None, kind)]
     parts = _by_frame(calls, shapes, members, labels, min_size, seed)
     groups = []
     for part in parts:
-        field_ = label_field([shapes[i] for i in part]) or labels
+        field_ = label_field([shapes[i] for i in part], copied=copied) or labels
         for cut in _by_register(calls, shapes, part, field_, min_size, seed):
             cut = _without_giants(calls, cut)
-            own = label_field([shapes[i] for i in cut])
+            own = label_field([shapes[i] for i in cut], copied=copied)
             if len(cut) >= min_size:
                 note = " (told apart by wording)" if len(cut) < len(part) else ""
                 groups.append(Group(sorted(cut), own, kind, cut=note))

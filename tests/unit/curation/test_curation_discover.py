@@ -196,3 +196,28 @@ def test_a_tenants_rules_hold_for_all_that_is_written(tmp_path: Path) -> None:
     for file in ("clusters.json", "centroids.json", "result.json", "assignments.jsonl"):
         text = (tmp_path / "out" / file).read_text("utf-8").lower()
         assert "zebulon" not in text and "tck-4471" not in text
+
+
+NAMES = ["Anna Abel", "Boris Brandt", "Clara Castro", "Dmitri Duval", "Elena Eriksen", "Farid Fontana"]
+KINDS = ["refund", "exchange", "complaint"]
+
+
+def extraction(count: int, listed: bool) -> list[dict[str, object]]:
+    """Few names come again and again in the inputs; the kind is a label, which all inputs may list."""
+    rng = random.Random(3)
+    lines = []
+    for number in range(count):
+        name, kind = rng.choice(NAMES), rng.choice(KINDS)
+        asked = f"One of {', '.join(KINDS)}. " if listed else ""
+        text = f"{asked}{utterance(SHOP, 'Refund' if kind == 'refund' else 'Exchange', rng)} Yours, {name}"
+        lines.append(record(number, [{"role": "user", "content": text}], json.dumps({"name": name, "kind": kind})))
+    return lines
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["labels not in the text", "labels listed in every text"])
+def test_a_value_taken_out_of_the_text_is_no_label(listed: bool) -> None:
+    found = stage.discover(log_of(extraction(300, listed)), stage.Settings(embedder="lexical"))
+    (cluster,) = found.clusters.clusters
+    schema = cluster.output_format.json_schema
+    assert schema is not None
+    assert schema["properties"] == {"name": {"type": "string"}, "kind": {"type": "string", "enum": sorted(KINDS)}}
