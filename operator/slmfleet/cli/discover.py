@@ -42,7 +42,7 @@ def discover(
     max_records: Annotated[
         int,
         typer.Option(min=1000, help="Most records held at once; of a larger log, tasks are sought in a sample."),
-    ] = 100_000,
+    ] = 40_000,
     max_mib: Annotated[int, typer.Option(min=16, help="The same, in MiB of log lines.")] = 256,
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "default",
     deny: Annotated[list[Path] | None, typer.Option(help=DENY_HELP)] = None,

@@ -22,7 +22,7 @@ TOO_MUCH = 1 / 8
 class Bounds:
     """The most that is held: records, and bytes of the lines they stood in."""
 
-    records: int = 100_000
+    records: int = 40_000
     bytes: int = 256 << 20
 
 
