@@ -163,7 +163,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     if len(alone) > 1 and alone[-1]["records"] < 1_000_000:
         a, b = alone[-2:]
         said.append(
-            f"Curation was not measured to 1,000,000 records here. A line through the rows of {a['records']} and {b['records']} "
+            "Curation was not measured to 1,000,000 records here. "
+            f"A line through the rows of {a['records']} and {b['records']} "
             f"gives {_line(a, b, 'peak_mib'):.0f} MiB and {_line(a, b, 'cpu_seconds'):.0f} CPU s there: an "
             "extrapolation, no measurement."
         )
