@@ -9,6 +9,7 @@ import typer
 
 from slmfleet.cli.problem import fail, ready_file, ready_folder
 from slmfleet.cli.redact import DENY_HELP, MODEL_HELP, PATTERNS_HELP, reported
+from slmfleet.curation.sample import Bounds
 
 
 def discover(
@@ -42,8 +43,8 @@ def discover(
     max_records: Annotated[
         int,
         typer.Option(min=1000, help="Most records held at once; of a larger log, tasks are sought in a sample."),
-    ] = 40_000,
-    max_mib: Annotated[int, typer.Option(min=16, help="The same, in MiB of log lines.")] = 256,
+    ] = Bounds.records,
+    max_mib: Annotated[int, typer.Option(min=16, help="The same, in MiB of log lines.")] = Bounds.bytes >> 20,
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "default",
     deny: Annotated[list[Path] | None, typer.Option(help=DENY_HELP)] = None,
     patterns: Annotated[Path | None, typer.Option(help=PATTERNS_HELP)] = None,
@@ -61,7 +62,6 @@ def discover(
     """
     from slmfleet.curation import discover as stage
     from slmfleet.curation.asking import Endpoint, Namer
-    from slmfleet.curation.sample import Bounds
     from slmfleet.curation.sources import left_out, read_log
     from slmfleet.curation.tenant import detector_of
 
