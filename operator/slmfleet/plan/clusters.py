@@ -108,7 +108,8 @@ def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundClu
     limits = mine.spec.base.limits if mine else BaseLimits()
     ranked = select.rank({name: base.spec for name, base in bases.items()}, limits, need)
     status = status.model_copy(update={
-        "candidates": [RankedBase(name=r.name, suitable=r.suitable, score=r.score, reason=r.reason[:4096])
+        "candidates": [RankedBase(name=r.name, suitable=r.suitable, score=r.score,
+                                  reason=conditions.shortened(r.reason))
                        for r in ranked[:64]],
         "specialist": mine.meta.name if mine else None, "dataset": _dataset(mine)})
     parts = [

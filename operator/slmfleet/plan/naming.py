@@ -50,7 +50,7 @@ def result(found: Naming | None) -> dict[str, object]:
     left = "; ".join(f"{count} by their own words: {why}" for why, count in found.own_words.items())
     kept = f", {found.kept} named before" if found.kept else ""
     text = f"{found.named} of {found.asked} asked about named by {found.model}{kept}" + (f"; {left}" if left else "")
-    return {"naming": text[:4096], "own_words": sum(found.own_words.values())}
+    return {"naming": conditions.shortened(text), "own_words": sum(found.own_words.values())}
 
 
 def note(spec: RouterSpec, status: DiscoveryStatus) -> tuple[Condition, ...]:

@@ -20,8 +20,8 @@ STEPS = 127
 WHOLE_SHARE = 0.2
 """Of the tasks: a row that more of them have a weight in is whole; wide registers add it up faster than its parts."""
 LEAST_STEPS = 2
-"""Weights under 1.2 % of a task's largest are nothing. Thresholds are calibrated on what is left. At twice as much, 70
-% of the weights of tasks made of BANKING77 and SNIPS went, and what was missed or taken changed by less than chance
+"""Weights under 1.2 % of a task's largest are nothing. Thresholds are calibrated on what is left. At twice as much,
+70 % of the weights of tasks made of BANKING77 and SNIPS went, and what was missed or taken changed by less than chance
 does; at six times it began to change."""
 MAX_TASKS = 1 << 16
 
