@@ -22,6 +22,7 @@ import httptools
 from slmfleet.gateway.budget import RetryBudget
 from slmfleet.gateway.headers import Header as Header
 from slmfleet.gateway.headers import Headers
+from slmfleet.gateway.names import Names
 from slmfleet.gateway.origin import Origin
 
 IDLE_SECONDS = 30.0
@@ -59,6 +60,7 @@ class Client:
         self.loop = loop
         self.max_connections = max_connections
         self.budget = RetryBudget(loop.time)
+        self._names = Names(loop)
         self._idle: dict[Origin, deque[UpstreamConnection]] = {}
         self._open: dict[Origin, int] = {}
 
@@ -91,7 +93,8 @@ class Client:
         await connection.exchange(payload, sink, timeouts, no_body)
 
     def close(self) -> None:
-        """Close all idle connections."""
+        """Close all idle connections, and look no name up any more."""
+        self._names.close()
         for idle in self._idle.values():
             while idle:
                 idle.pop().close()
@@ -116,20 +119,42 @@ class Client:
             raise UpstreamError("busy", f"all {self.max_connections} connections are in use")
         self._open[origin] = count + 1
         try:
-            async with asyncio.timeout(timeout):
-                _, connection = await self.loop.create_connection(
-                    lambda: UpstreamConnection(self, origin),
-                    origin.host,
-                    origin.port,
-                    ssl=_tls_context() if origin.tls else None,
-                )
+            return await self._connect_within(origin, timeout)
         except BaseException as error:
             self._open[origin] -= 1
-            if isinstance(error, TimeoutError):
-                raise UpstreamError("connect", f"no connection within {timeout:g} s") from error
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
                 raise UpstreamError("connect", _describe(error)) from error
             raise
+
+    async def _connect_within(self, origin: Origin, timeout: float) -> UpstreamConnection:
+        """A connection to one of the host's addresses, each of which gets its part of the time that is left."""
+        end = self.loop.time() + timeout
+        try:
+            addresses = await self._names.addresses(origin.host, timeout)
+        except TimeoutError as error:
+            raise UpstreamError("connect", f"its name did not resolve within {timeout:g} s") from error
+        failure: BaseException | None = None
+        for number, address in enumerate(addresses):
+            part = (end - self.loop.time()) / (len(addresses) - number)
+            try:
+                async with asyncio.timeout(max(0.0, part)):
+                    return await self._connect_to(address, origin)
+            except OSError as error:  # of which TimeoutError
+                failure = error
+        self._names.unreachable(origin.host)
+        if isinstance(failure, TimeoutError):
+            raise UpstreamError("connect", f"no connection within {timeout:g} s") from failure
+        assert failure is not None  # a name has at least one address
+        raise failure
+
+    async def _connect_to(self, address: str, origin: Origin) -> UpstreamConnection:
+        _, connection = await self.loop.create_connection(
+            lambda: UpstreamConnection(self, origin),
+            address,
+            origin.port,
+            ssl=_tls_context() if origin.tls else None,
+            server_hostname=origin.host if origin.tls else None,
+        )
         return connection
 
     def released(self, connection: UpstreamConnection) -> None:
