@@ -27,9 +27,10 @@ from demo.steps import Options, Run, Step, take
 from demo.traffic import read_lines
 
 NEW_EXAMPLES = 1500  # week 2 sends some 2,800 of the voice task; fewer would have it trained a third time at once
-INTERVAL_SECONDS = 240
-STEPS = 500
-ROLLOUT_RATE = 15.0  # calls a second; trainings, two rollouts and replays of what is held back share the machine
+INTERVAL_SECONDS = 280  # week 2's calls are all in the log by then, and its rollouts are over before it ends again
+STEPS = 400
+PRETRAIN_STEPS = 450
+ROLLOUT_RATE = 20.0  # calls a second; trainings, two rollouts and replays of what is held back share the machine
 LAST = "last"
 
 Item = dict[str, Any]
@@ -45,8 +46,8 @@ def make_traffic(run: Run) -> None:
 
 
 def apply_router(run: Run) -> None:
-    """The LLM's stand-in, the base models, and the one wish."""
-    installing.apply_llm_and_bases(run)
+    """The LLM's stand-in, and the one wish."""
+    installing.apply_llm(run)
     first = sum(row["calls"] for row in calls(run, weeks.WEEK1))
     run.cluster.apply(
         fill("router-again", namespace=run.options.namespace, recipient=installing.recipient(run),
@@ -196,7 +197,7 @@ PREPARE: tuple[Step, ...] = (
     ("clear the last run's files", prepare.clean),
     ("build images and environments", prepare.build_images),
     ("make two weeks of traffic", make_traffic),
-    ("pretrain the tiny base", prepare.pretrain_base),
+    ("begin to pretrain the tiny base", prepare.begin_base),
 )
 LOOP: tuple[Step, ...] = (
     ("load images", installing.load_images),
@@ -205,6 +206,7 @@ LOOP: tuple[Step, ...] = (
 )
 CALLS: tuple[Step, ...] = (
     ("week 1: the agent calls the LLM", first_week),
+    ("offer the bases, the tiny one when it is trained", installing.apply_bases),
     ("week 1: a task is found, trained, judged, rolled out", first_specialist),
     ("week 2: the task drifts, and a second one is new", second_week),
     ("week 2: found, trained, judged, rolled out again", follow_the_traffic),
@@ -233,7 +235,8 @@ def main() -> None:
     given = parser.parse_args()
     try:
         again(Options(name=given.name, namespace="slmfleet-again", seed=given.seed, keep=given.keep,
-                      work=given.work.absolute(), rollout_rate=ROLLOUT_RATE))  # fmt: skip
+                      work=given.work.absolute(), rollout_rate=ROLLOUT_RATE,
+                      pretrain_steps=PRETRAIN_STEPS))  # fmt: skip
     except Failed as failure:
         sys.exit(f"demo-again: {failure}")
     except KeyboardInterrupt:

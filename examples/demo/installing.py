@@ -11,13 +11,22 @@ from pathlib import Path
 
 from demo.cluster import ROOT, Cluster, Failed, devcluster, development_cluster, run
 from demo.manifests import fill
-from demo.prepare import BASE_CONTEXT_TOKENS, ensure_environment, open_up
+from demo.prepare import BASE_CONTEXT_TOKENS, ensure_environment, finish_base, give_up_base, open_up
 from demo.steps import Run
 
 
 @contextlib.contextmanager
 def some_cluster(run_: Run) -> Iterator[None]:
     """The user's own where KUBECONFIG names one, else a development cluster for the time of the demo."""
+    try:
+        with _some_cluster(run_):
+            yield
+    finally:
+        give_up_base(run_)
+
+
+@contextlib.contextmanager
+def _some_cluster(run_: Run) -> Iterator[None]:
     options = run_.options
     if os.environ.get("KUBECONFIG"):
         if not options.images:
@@ -67,6 +76,7 @@ def mounted(run_: Run, environment: str) -> list[dict[str, str]]:
 def fill_claims(run_: Run) -> None:
     """On a user's cluster: claims of its default storage class, filled through a pod."""
     cluster = run_.cluster
+    finish_base(run_)
     cluster.apply(fill("claims-default", image=run_.images["slmfleet"]))
     cluster.wait("pod/loader", "Ready", 180)
     cluster.copy(run_.store, "loader", "/store")
@@ -101,11 +111,10 @@ def recipient(run_: Run) -> str:
 
 
 def apply_router(run_: Run) -> None:
-    """The LLM's stand-in, three base models, and the gateway."""
-    cluster, options = run_.cluster, run_.options
-    apply_llm_and_bases(run_)
-    cluster.apply(
-        fill("router", namespace=options.namespace, recipient=recipient(run_), minimum_calls=train_calls(run_))
+    """The LLM's stand-in, and the gateway in front of it."""
+    apply_llm(run_)
+    run_.cluster.apply(
+        fill("router", namespace=run_.options.namespace, recipient=recipient(run_), minimum_calls=train_calls(run_))
     )
     await_router(run_)
 
@@ -115,12 +124,18 @@ def await_router(run_: Run) -> None:
     run_.cluster.wait("router/fleet", "Ready", 180)
 
 
-def apply_llm_and_bases(run_: Run) -> None:
-    """The LLM's stand-in and three base models."""
-    cluster, options = run_.cluster, run_.options
-    cluster.apply(fill("replay-llm", image=run_.images["slmfleet"], latency_scale=str(options.latency_scale)))
-    cluster.apply(fill("basemodels", parameters=run_.base["parameters"], context_tokens=BASE_CONTEXT_TOKENS,
-                       idle_seconds=options.idle_seconds))  # fmt: skip
+def apply_llm(run_: Run) -> None:
+    """The LLM's stand-in."""
+    run_.cluster.apply(
+        fill("replay-llm", image=run_.images["slmfleet"], latency_scale=str(run_.options.latency_scale))
+    )
+
+
+def apply_bases(run_: Run) -> None:
+    """Three base models, of which only the tiny one fits."""
+    finish_base(run_)
+    run_.cluster.apply(fill("basemodels", parameters=run_.base["parameters"], context_tokens=BASE_CONTEXT_TOKENS,
+                            idle_seconds=run_.options.idle_seconds))  # fmt: skip
 
 
 def train_calls(run_: Run) -> int:

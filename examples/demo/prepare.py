@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from demo import traffic
-from demo.cluster import ROOT, Failed, run
+from demo.cluster import ROOT, Failed, run, stop, until
 from demo.steps import Run
 
 BASE_CONTEXT_TOKENS = 512
@@ -68,21 +69,52 @@ def copy_code(run_: Run) -> None:
     shutil.copytree(Path(__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__", "data", "manifests"))
 
 
-def pretrain_base(run_: Run) -> None:
-    """A tiny base from the training side's text, kept by the digest of everything that made it."""
+def begin_base(run_: Run) -> None:
+    """Begin to train a tiny base from the training side's text; the steps that need no base go on beside it."""
     environment = ensure_environment(run_, "train")
-    folder = cache_root() / "bases" / base_key(run_)
-    if not (folder / "pretrain.json").exists():
-        run([environment / "bin" / "python", "-m", "slmtrain.pretrain", *pretrain_arguments(run_), "--out", folder],
-            what="pretraining the base", env={**os.environ, "PYTHONPATH": f"{ROOT / 'trainers'}:{ROOT / 'operator'}"},
-            timeout=3600, echo=True)  # fmt: skip
+    folder = base_folder(run_)
+    if (folder / "pretrain.json").exists():
+        run_.say("kept from an earlier run with the same text and recipe")
+        return
+    command = [environment / "bin" / "python", "-m", "slmtrain.pretrain", *pretrain_arguments(run_), "--out", folder]
+    with base_log(run_).open("w", encoding="utf-8") as log:
+        run_.pretraining = subprocess.Popen(
+            list(map(str, command)), stdout=log, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'trainers'}:{ROOT / 'operator'}"})  # fmt: skip
+    run_.say(f"its progress: {base_log(run_)}")
+
+
+def finish_base(run_: Run) -> None:
+    """Wait for the base, and put it into the store; nothing where that was done."""
+    if run_.base:
+        return
+    if run_.pretraining is not None:
+        until("the tiny base", 3600, lambda: run_.pretraining is None or run_.pretraining.poll() is not None, every=1)
+        if run_.pretraining.returncode != 0:
+            said = base_log(run_).read_text("utf-8").strip()[-2000:]
+            raise Failed(f"pretraining the base: exit {run_.pretraining.returncode}\n{said}")
+    folder = base_folder(run_)
     run_.base = json.loads((folder / "pretrain.json").read_text("utf-8"))
-    target = run_.store / "bases" / "tiny"
-    shutil.copytree(folder, target)
+    shutil.copytree(folder, run_.store / "bases" / "tiny")
     open_up(run_.store)
     run_.say(
         f"base: {run_.base['parameters']:,} parameters, {run_.base['base_digest'][:19]}…, it saw training text only"
     )
+
+
+def give_up_base(run_: Run) -> None:
+    """End a training that nobody waits for any more; what it had made is not kept."""
+    if run_.pretraining is not None:
+        stop(run_.pretraining)
+
+
+def base_log(run_: Run) -> Path:
+    return run_.options.work / "pretrain.log"
+
+
+def base_folder(run_: Run) -> Path:
+    """Kept by the digest of everything that made it."""
+    return cache_root() / "bases" / base_key(run_)
 
 
 def pretrain_arguments(run_: Run) -> list[str]:

@@ -18,10 +18,10 @@ from pathlib import Path
 from demo import report as reporting
 from demo import traffic
 from demo.cluster import KINDS, Failed, reach
-from demo.installing import apply_router, gateway_service, install, load_images, some_cluster
+from demo.installing import apply_bases, apply_router, gateway_service, install, load_images, some_cluster
 from demo.keys import request_key
 from demo.loop import apply_specialists, bad_revision, discover, idle, train_and_roll_out
-from demo.prepare import build_images, clean, make_traffic, pretrain_base
+from demo.prepare import begin_base, build_images, clean, make_traffic
 from demo.sending import send_after, send_before
 from demo.steps import Options, Run, Step, take
 
@@ -75,7 +75,7 @@ PREPARE: tuple[Step, ...] = (
     ("clear the last run's files", clean),
     ("build images and environments", build_images),
     ("make the agent's traffic", make_traffic),
-    ("pretrain the tiny base", pretrain_base),
+    ("begin to pretrain the tiny base", begin_base),
 )
 LOOP: tuple[Step, ...] = (
     ("load images", load_images),
@@ -84,6 +84,7 @@ LOOP: tuple[Step, ...] = (
 )
 CALLS: tuple[Step, ...] = (
     ("the agent calls the LLM", send_before),
+    ("offer the bases, the tiny one when it is trained", apply_bases),
     ("find the tasks in the log", discover),
     ("ask for two specialists", apply_specialists),
     ("dataset, training, gate, shadow, canary", train_and_roll_out),

@@ -46,6 +46,7 @@ class Run:
     archives: list[Path] = field(default_factory=list)
     environments: dict[str, Path] = field(default_factory=dict)  # train, serve: folder
     base: dict[str, Any] = field(default_factory=dict)  # pretrain.json
+    pretraining: subprocess.Popen[str] | None = None  # what makes it
     clusters: dict[str, str] = field(default_factory=dict)  # specialist: task cluster
     gates: dict[str, dict[str, float]] = field(default_factory=dict)
     training_seconds: dict[str, dict[str, float]] = field(default_factory=dict)  # specialist: job: seconds

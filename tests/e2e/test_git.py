@@ -16,10 +16,9 @@ from typing import Any
 import look
 import pytest
 import yaml
-from conftest import options
+from conftest import LOOP_WITH_BASES, PREPARED, options
 from demo import installing, loop, prepare, sending
 from demo.cluster import reach, until
-from demo.run import LOOP, PREPARE
 from demo.steps import Run, take
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3600)]
@@ -62,9 +61,9 @@ class Repository:
 def environment(name: str, work: Path) -> Iterator[Run]:
     run = Run(options(name, f"slmfleet-{name}", work / name))
     with contextlib.ExitStack() as stack:
-        take(run, PREPARE)
+        take(run, PREPARED)
         take(run, (("start the cluster", lambda r: stack.enter_context(installing.some_cluster(r))),))
-        take(run, LOOP)
+        take(run, LOOP_WITH_BASES)
         run.gateway = stack.enter_context(reach(run.cluster, installing.gateway_service(run), direct=run.own_cluster))
         yield run
 

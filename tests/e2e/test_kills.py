@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import state
-from conftest import options
+from conftest import PREPARED, options
 from demo import installing, loop
 from demo.cluster import Failed, reach, until
-from demo.run import CALLS, LOOP, PREPARE
+from demo.run import CALLS, LOOP
 from demo.steps import Run, take
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(5400)]
@@ -48,12 +48,12 @@ def whole(work: Path, name: str, seed: int | None) -> tuple[dict[str, object], l
     """The line from traffic to both specialists at rest, with kills where a seed is given."""
     run = Run(options(name, "slmfleet-kills", work / name))
     with contextlib.ExitStack() as stack:
-        take(run, PREPARE)
+        take(run, PREPARED)
         take(run, (("start the cluster", lambda r: stack.enter_context(installing.some_cluster(r))),))
         take(run, LOOP)
         run.gateway = stack.enter_context(reach(run.cluster, installing.gateway_service(run), direct=run.own_cluster))
         killer = stack.enter_context(Killer(run, seed)) if seed is not None else None
-        take(run, CALLS[:4])
+        take(run, CALLS[:5])
         if killer is not None:
             until("ten kills", 600, lambda: killer.kills >= KILLS)
         loop.idle(run)

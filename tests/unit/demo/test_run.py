@@ -188,6 +188,50 @@ def test_the_base_is_made_again_when_its_text_or_recipe_changes(tmp_path):
     assert prepare.base_key(run_) != first
 
 
+def with_a_base(tmp_path, monkeypatch, script):
+    """A run whose training environment has `script` for an interpreter; the folder of the base is in $1."""
+    monkeypatch.setenv("SLMFLEET_CACHE", str(tmp_path / "cache"))
+    python = tmp_path / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nfor last; do out=$last; done\n" + script)
+    python.chmod(0o755)
+    run_ = Run(Options(work=tmp_path / "demo"), environments={"train": tmp_path / "env"})
+    run_.traffic.mkdir(parents=True)
+    (run_.traffic / "pretrain.jsonl").write_text("one")
+    return run_
+
+
+MAKES = """mkdir -p "$out" && echo '{"parameters": 7, "base_digest": "sha256:1"}' > "$out/pretrain.json" """
+
+
+def test_the_base_is_made_beside_other_steps_once_and_kept(tmp_path, monkeypatch):
+    run_ = with_a_base(tmp_path, monkeypatch, f"echo made >> {tmp_path}/log\n{MAKES}")
+    prepare.begin_base(run_)
+    prepare.finish_base(run_)
+    prepare.finish_base(run_)
+    assert run_.base["parameters"] == 7
+    assert (run_.store / "bases" / "tiny" / "pretrain.json").exists()
+    again = Run(Options(work=run_.options.work), environments=run_.environments)
+    prepare.begin_base(again)
+    assert again.pretraining is None
+    assert (tmp_path / "log").read_text() == "made\n"
+
+
+def test_a_base_that_cannot_be_made_says_why_where_it_is_waited_for(tmp_path, monkeypatch):
+    run_ = with_a_base(tmp_path, monkeypatch, "echo no memory left >&2; exit 3")
+    prepare.begin_base(run_)
+    with pytest.raises(Failed, match="exit 3\nno memory left"):
+        prepare.finish_base(run_)
+
+
+def test_a_base_that_nobody_waits_for_is_given_up(tmp_path, monkeypatch):
+    run_ = with_a_base(tmp_path, monkeypatch, "exec sleep 1000")
+    prepare.begin_base(run_)
+    prepare.give_up_base(run_)
+    assert run_.pretraining.returncode is not None
+    assert run_.base == {}
+
+
 def test_the_agent_is_sent_to_the_gateway_with_rounds_that_the_last_step_leaves_out(tmp_path):
     run_ = Run(Options(work=tmp_path, size="demo"), gateway="198.18.32.7:80")
     assert "http://198.18.32.7:80/v1" in sending.agent_command(run_, "after")
