@@ -28,8 +28,8 @@ from demo.traffic import read_lines
 
 NEW_EXAMPLES = 1500  # week 2 sends some 2,800 of the voice task; fewer would have it trained a third time at once
 INTERVAL_SECONDS = 280  # week 2's calls are all in the log by then, and its rollouts are over before it ends again
-STEPS = 400
-PRETRAIN_STEPS = 450
+STEPS = 500
+PRETRAIN_STEPS = 500
 ROLLOUT_RATE = 20.0  # calls a second; trainings, two rollouts and replays of what is held back share the machine
 LAST = "last"
 
