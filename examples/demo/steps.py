@@ -22,7 +22,7 @@ class Options:
     seed: int = 7
     system_prompt: str = "own"
     pretrain_task_share: float = 1.0
-    pretrain_steps: int = 600
+    pretrain_steps: int = 500
     speedup: float = 100.0
     rollout_rate: float = 30.0  # calls a second while training and serving share the machine
     latency_scale: float = 0.5
