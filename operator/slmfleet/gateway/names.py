@@ -73,7 +73,10 @@ class Names:
         return running
 
     async def _ask(self, host: str) -> tuple[str, ...]:
-        found = await self._loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        try:
+            found = await self._loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except UnicodeError as error:  # an empty or too long label, which no name server is asked for
+            raise socket.gaierror(socket.EAI_NONAME, "not a host's name") from error
         return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
 
     def _looked_up(self, host: str, done: asyncio.Task[tuple[str, ...]]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 from gateway_virtual import VirtualLoop, virtual
 
 from slmfleet.gateway.names import FRESH_SECONDS, LOOKUP_SHARE, STALE_SECONDS, Names
@@ -135,6 +136,17 @@ def test_a_name_that_never_resolved_is_an_error_and_then_asked_for_again(
         ask()
     resolver.says = ["198.18.0.3"]
     assert ask() == ("198.18.0.3",)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".svc"])
+def test_what_cannot_be_a_name_does_not_resolve(host: str) -> None:
+    async def ask() -> tuple[str, ...]:
+        return await Names(asyncio.get_running_loop()).addresses(host, 5)
+
+    with pytest.raises(socket.gaierror):
+        uvloop.run(ask())
+    with pytest.raises(socket.gaierror):
+        asyncio.run(ask())
 
 
 def test_a_caller_who_gives_up_leaves_the_lookup_to_the_others(loop: VirtualLoop, resolver: Resolver) -> None:
