@@ -24,7 +24,7 @@ class Options:
     pretrain_task_share: float = 1.0
     pretrain_steps: int = 500
     speedup: float = 100.0
-    rollout_rate: float = 30.0  # calls a second while training and serving share the machine
+    rollout_rate: float = 40.0  # calls a second while training and serving share the machine
     latency_scale: float = 0.5
     concurrency: int = 64
     idle_seconds: int = 30
