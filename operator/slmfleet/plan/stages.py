@@ -17,6 +17,9 @@ def become_candidate(work: Work, revision: Revision) -> bool:
     status = work.me.status
     if status.stable is not None and status.stable.artifact == revision.artifact:
         work.supersede_candidate("the spec names the stable revision again")
+        if revision.evaluation is not None and status.stable.key != revision.key:  # judged anew, by what is asked now
+            work.changes["stable"] = status.stable.model_copy(update={
+                "key": revision.key, "evaluation": revision.evaluation, "folders": revision.folders})
         return True
     if status.candidate is not None and status.candidate.artifact == revision.artifact:
         return True
