@@ -58,6 +58,21 @@ def roll_out(work: Work) -> None:
     _state_rollout(work, candidate, after)
 
 
+def suspend(work: Work) -> None:
+    """Nothing new is started. Ready is what it is: all of the task is served by the stable revision, or not."""
+    status = work.me.status
+    if status.stable is not None and status.candidate is None:
+        _state_stable(work, status.stable)
+        work.hold(f"spec.suspend is true: nothing new is started; revision {status.stable.name} serves on")
+        return
+    serves = f"revision {status.stable.name} serves on" if status.stable else "the LLM answers"
+    if status.candidate is not None:
+        at = f"{status.rollout.stage} at {status.rollout.weight_percent} %"
+        serves += f", and candidate {status.candidate.name} stays where it is ({at})"
+    work.state(conditions.false("RolledOut", "Suspended", f"spec.suspend is true; {serves}"), "Suspended")
+    work.hold(f"spec.suspend is true: nothing new is started; {serves}")
+
+
 def _state_rollout(work: Work, candidate: Revision, after: RolloutStatus) -> None:
     spec, trial = work.me.spec.rollout, after.trial
     told = f"{trial.good} good, {trial.bad} bad"
