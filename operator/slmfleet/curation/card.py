@@ -65,6 +65,8 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
             *(f"- {line}" for line in not_covered(done.redactor)),
             "",
             "## Licence",
+            "LicenseRef-LLM-Provider-Terms",
+            "",
             "The prompts belong to whoever runs the agents; the answers fall under the terms of the large model's "
             "provider. Whether they may train another model is for its licence to say: `BaseModel.spec.licence` and "
             "the Router's owner decide, this tool does not.",

@@ -18,6 +18,7 @@ from slmfleet.curation.failures import CurationError, report
 from slmfleet.wire.discovery import ClustersFile, FoundCluster, Signature
 from slmfleet.wire.jobs import CurationResult, JobFailure
 from slmfleet.wire.routes import OutputFormat
+from slmtrain.heldout import read_reports
 
 SCHEMA = {
     "type": "object",
@@ -155,6 +156,15 @@ def test_files_are_in_trl_form_with_digests_and_the_report_last(tmp_path: Path) 
     assert result.dataset_digest in (tmp_path / "card.md").read_text("utf-8")
     again = stage.write(stage.curate(log, clusters(rows), settings), log, settings, tmp_path / "again")
     assert again == result
+
+
+def test_the_card_states_its_terms_as_the_gate_reads_them(tmp_path: Path) -> None:
+    rows = lines()
+    log, settings = log_of(rows), stage.Settings("ask", min_examples=1)
+    stage.write(stage.curate(log, clusters(rows), settings), log, settings, tmp_path)
+    reports = read_reports(tmp_path)
+    assert reports.terms == "LicenseRef-LLM-Provider-Terms"
+    assert reports.licence is not None and "The prompts belong to whoever runs the agents" in reports.licence
 
 
 def test_a_row_says_its_language_where_that_can_be_told(tmp_path: Path) -> None:
