@@ -67,10 +67,11 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Reports:
-    """What the dataset's folder says of itself. None: it says nothing."""
+    """What the dataset's folder says of itself. None: it says nothing. `terms`: the first line of `licence`."""
 
     card: bool = False
     licence: str | None = None
+    terms: str | None = None
     redacted: int | None = None
     leaks: int | None = None
     agreement: float | None = None  # of the LLM with itself, the answer being the same or not

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
 from slmtrain.facts import Facts, Figure, Gate, Slice
 from slmtrain.stats import at_most, difference, upper_bound
 
@@ -212,12 +214,30 @@ def redaction(facts: Facts, gate: Gate) -> Check:
 
 
 def licence(facts: Facts, gate: Gate) -> Check:
-    """The dataset's card states under which terms it may be used."""
-    found = facts.reports
+    """The dataset's card states under which terms it may be used, as an SPDX expression (annex D of the specification,
+    https://spdx.github.io/spdx-spec). Which terms are good enough is not judged here."""
+    name, found = "LicenceReport", facts.reports
     if found.licence is None:
         told = "the dataset has no card.md with a section `Licence`; `slmfleet curate` writes it"
-        return Check("LicenceReport", False, "ReportMissing", told, required=gate.require_reports, slack=-1.0)
-    return Check("LicenceReport", True, "LicenceStated", found.licence[:300])
+        return Check(name, False, "ReportMissing", told, required=gate.require_reports, slack=-1.0)
+    stated = _spdx(found.terms or "")
+    if stated is None:
+        like = _spdx("-".join((found.terms or "").split()))
+        told = (
+            f"the licence in card.md begins with {(found.terms or '')[:100]!r}, which is no SPDX expression"
+            f"{f'; is {like} meant?' if like else ''}. Write one on its first line (https://spdx.org/licenses), or "
+            "LicenseRef-NAME for terms that are no SPDX licence, and say below what they are"
+        )
+        return Check(name, False, "LicenceUnknown", told, required=gate.require_reports, slack=-1.0)
+    more = found.licence.partition(found.terms or "")[2].strip(" `*_.'\"")
+    return Check(name, True, "LicenceStated", f"{stated}: {more[:300]}" if more else stated)
+
+
+def _spdx(text: str) -> str | None:
+    try:
+        return canonicalize_license_expression(text)
+    except InvalidLicenseExpression:
+        return None
 
 
 def memorised(facts: Facts, gate: Gate) -> Check:

@@ -22,6 +22,7 @@ from slmtrain.metrics.toolcall import parameters_of
 from slmtrain.metrics.toolparse import calls_of_json
 
 _LICENCE = re.compile(r"^#+ *licen[cs]e *\n+(.+?)(?:\n#|\Z)", re.IGNORECASE | re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(r"\A---\n.*?^license:[ \t]*(\S.*?)[ \t]*$.*?^---$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,11 @@ def unseen(questions: Sequence[Question], trained: Sequence[Question]) -> list[Q
 
 
 def read_reports(dataset: Path) -> Reports:
-    """The folder's report.json and card.md, as far as they are there. A broken report counts as none."""
+    """The folder's report.json and card.md, as far as they are there. A broken report counts as none. A licence is a
+    section of the card, or `license:` in front of it as the Hugging Face hub has it."""
     card = dataset / "card.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    licence = _LICENCE.search(text)
+    licence = _LICENCE.search(text) or _FRONT_MATTER.search(text)
     report = _object(dataset / "report.json")
     redacted, leaks = report.get("redacted"), report.get("leaks")
     replaced = sum(n for n in redacted.values() if isinstance(n, int)) if isinstance(redacted, dict) else None
@@ -118,6 +120,7 @@ def read_reports(dataset: Path) -> Reports:
     return Reports(
         bool(text),
         " ".join(licence[1].split()) if licence else None,
+        licence[1].strip().splitlines()[0].strip(" `*_.'\"") if licence else None,
         replaced,
         found,
         float(agreement) if told else None,

@@ -1,8 +1,8 @@
 """Conditions as values: build the wanted list from the old one, never mutate.
 
 A reconcile states each part as one condition (`true`, `false`, `unknown`), `summary` adds what people and tools wait
-for, and `merge` keeps the transition times. Reconciling and Stalled follow kstatus: present only while true. Pure: the
-clock comes in as an argument.
+for, and `merge` keeps the transition times. Reconciling and Stalled follow kstatus, and Suspended does as they do:
+present only while true. Pure: the clock comes in as an argument.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from slmfleet.api.base import Condition, ConditionStatus
 READY = "Ready"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
-_ABNORMAL = frozenset({RECONCILING, STALLED})
+SUSPENDED = "Suspended"
+_ABNORMAL = frozenset({RECONCILING, STALLED, SUSPENDED})
 _MESSAGE_LIMIT = 4096
 
 
@@ -54,9 +55,18 @@ def ready(parts: Iterable[Condition]) -> Condition:
     return true(READY, "AllReady", own[-1].message if own else "")
 
 
-def summary(parts: Sequence[Condition], *, stopped: Condition | None = None) -> list[Condition]:
-    """Ready, the parts, and what kstatus reads: Stalled where `stopped` is given, else Reconciling while not Ready."""
+def suspended(message: str) -> Condition:
+    """Its user asked for nothing to be done. Neither waiting helps nor is anything wrong."""
+    return true(SUSPENDED, "SpecSuspend", message)
+
+
+def summary(parts: Sequence[Condition], *, stopped: Condition | None = None,
+            held: Condition | None = None) -> list[Condition]:
+    """Ready, the parts, and what kstatus reads: Stalled where `stopped` is given, else Reconciling while not Ready.
+    `held`: that it is suspended, in the place of both."""
     whole = ready(parts)
+    if held is not None:
+        return [whole, *parts, held]
     if stopped is not None:
         return [whole, *parts, stalled(stopped.reason, stopped.message)]
     if whole.status == "True":

@@ -294,6 +294,7 @@ class TrainingStatus(Model):
     redaction: str | None = Field(
         None, max_length=64, description="Digest of the Router's redaction that its dataset is made with."
     )
+    metric: str | None = Field(None, max_length=63, description="Metric of the TaskCluster that it is judged by.")
     dataset_job: str | None = Field(None, max_length=253, description="Curation job.")
     job: str | None = Field(None, max_length=253, description="Training job.")
     evaluation_job: str | None = Field(None, max_length=253, description="Evaluation job.")

@@ -32,6 +32,9 @@ def curate(
     max_origin_share: Annotated[float, typer.Option(min=0.01, max=1, help="Most rows of one origin.")] = 0.5,
     max_examples: Annotated[int, typer.Option(min=1, help="Most rows to train on; a fair sample of more.")] = 100_000,
     signs: Annotated[bool, typer.Option(help="Leave out what a tool refused or a user corrected.")] = True,
+    quiet_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Silence after which a conversation is over; default: the log's own.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes of Ray; 0: this one alone, without Ray.")] = 0,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to use, e.g. auto.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same log, same dataset.")] = 0,
@@ -57,7 +60,7 @@ def curate(
     settings = stage.Settings(
         cluster, min_examples, heldout_share, _time("--since", since), _time("--until", until), seed,
         spoken, max_tokens, max_origin_share,
-        max_examples, signs,
+        max_examples, signs, quiet_seconds,
     )  # fmt: skip
     use = Workers(workers or 1, ray) if workers or ray else None
     with reported():

@@ -86,6 +86,7 @@ def _parsed(read: Any, where: str) -> RouteTable:
 def _of_router(router: str, namespace: str | None, kubeconfig: str | None) -> RouteTable:
     from slmfleet.kube.client import CONFIGMAP, ApiError, NotFound
     from slmfleet.plan.gateway import TABLE_KEY, table_name
+    from slmfleet.wire.packing import unpacked
 
     kube = connect(namespace, kubeconfig)
     name = table_name(router)
@@ -96,7 +97,11 @@ def _of_router(router: str, namespace: str | None, kubeconfig: str | None) -> Ro
              "gateway yet; see kubectl get routers")
     except ApiError as error:
         fail(str(error))
-    return _parsed(lambda: (found.get("data") or {}).get(TABLE_KEY, "").encode(), f"ConfigMap {name}")
+    try:
+        text = unpacked(TABLE_KEY, found.get("data"), found.get("binaryData")) or ""
+    except ValueError as error:
+        fail(f"ConfigMap {name}: {error}", 1)
+    return _parsed(lambda: text.encode(), f"ConfigMap {name}")
 
 
 def _classifier(spec: RouteTable, file: Path | None, store: Path | None, digest: str | None) -> Classifier | None:

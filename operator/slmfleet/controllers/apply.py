@@ -92,8 +92,8 @@ class Performer:
                     events: Iterable[tuple[str, str]]) -> None:
         """One event for each condition whose reason changed, and those of the plan."""
         before = {c.type: c.reason for c in old}
-        told = [(c.reason, f"{c.type}: {c.message}", c.status == "False") for c in new
-                if before.get(c.type) != c.reason and c.type not in SUMMARIES]
+        told = [(c.reason, f"{c.type}: {c.message}", c.status == "False" and c.reason != conditions.SUSPENDED)
+                for c in new if before.get(c.type) != c.reason and c.type not in SUMMARIES]
         told += [(reason, message, False) for reason, message in events]
         await asyncio.gather(*(self._event(obj, *event) for event in told))
 

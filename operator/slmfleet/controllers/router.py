@@ -16,6 +16,7 @@ from slmfleet.plan.facts import BaseObject, ChatTemplate, DenyList, RouterFacts,
 from slmfleet.plan.pods import store_prefix
 from slmfleet.wire.discovery import DiscoveryResult
 from slmfleet.wire.jobs import FOLDER_KINDS
+from slmfleet.wire.packing import unpacked
 
 
 async def reconcile(context: Context, name: str) -> float | None:
@@ -70,7 +71,11 @@ async def _table(context: Context, me: RouterObject) -> dict[str, Any] | None:
     found = await context.kube.find(CONFIGMAP, gateway.table_name(me.meta.name))
     if found is None:
         return None
-    version = json.loads(found["data"][gateway.TABLE_KEY])["version"]
+    try:
+        text = unpacked(gateway.TABLE_KEY, found.get("data"), found.get("binaryData"))
+        version = json.loads(text or "{}").get("version", 0)
+    except ValueError:  # somebody changed it: it is written anew, and the version comes from status
+        return None
     return {"version": version, "digest": found["metadata"].get("annotations", {}).get(gateway.DIGEST)}
 
 

@@ -32,6 +32,7 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
             f"| heldout.jsonl | {result.heldout} examples, {_span(done.heldout)}, sha256:{digests[1]} |",
             f"| conversations | {result.conversations}, none in both files |",
             f"| time | {_order(result)} |",
+            *([f"| under way | {_under_way(result)} |"] if result.unfinished else []),
             f"| cluster | {cluster.version} |",
             f"| log | {log.digest}, {done.records} records, {done.members} of this task |",
             f"| lineage.jsonl | the log records that each row stands for, {result.lineage_digest} |",
@@ -64,6 +65,8 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
             *(f"- {line}" for line in not_covered(done.redactor)),
             "",
             "## Licence",
+            "LicenseRef-LLM-Provider-Terms",
+            "",
             "The prompts belong to whoever runs the agents; the answers fall under the terms of the large model's "
             "provider. Whether they may train another model is for its licence to say: `BaseModel.spec.licence` and "
             "the Router's owner decide, this tool does not.",
@@ -117,6 +120,13 @@ def _bias(result: CurationResult) -> list[str]:
         "Escalations have no larger share of the held-out rows than of the traffic; in training they all stay."
     )
     return lines
+
+
+def _under_way(result: CurationResult) -> str:
+    return (
+        f"{result.unfinished} calls are of conversations that may not have been over, and stayed: they are more than a "
+        "tenth. Name the time after which a conversation is over (--quiet-seconds)"
+    )
 
 
 def _order(result: CurationResult) -> str:

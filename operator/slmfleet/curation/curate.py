@@ -44,7 +44,8 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Settings:
     """`languages`: ISO 639-1 codes, none for all. `max_tokens`: of prompt and answer, 0 for any. `signs`: whether signs
-    in the conversation speak against an answer."""
+    in the conversation speak against an answer. `quiet_seconds`: after which a conversation is over; None: by the log's
+    own pauses."""
 
     cluster: str
     min_examples: int = 100
@@ -57,10 +58,11 @@ class Settings:
     max_origin_share: float = 0.5
     max_examples: int = 100_000
     signs: bool = True
+    quiet_seconds: float | None = None
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.heldout_share, self.max_origin_share, self.max_examples, self.signs)
+        return Limits(self.heldout_share, self.max_origin_share, self.max_examples, self.signs, self.quiet_seconds)
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class Dataset:
     escalations: int = 0
     overlap: int = 0
     harder: bool = False
+    unfinished: int = 0
 
 
 def read_clusters(folder: Path) -> Clusters:
@@ -224,7 +227,7 @@ def _account(done: Dataset, log: Log, members: Members, decision: Decision) -> N
     for dropped in by_stage.values():
         done.dropped.update(dropped)
     done.answered, done.models = members.answered, members.models
-    done.overlap, done.harder = decision.overlap, decision.harder
+    done.overlap, done.harder, done.unfinished = decision.overlap, decision.harder, decision.unfinished
 
 
 def _redact(members: Members, decision: Decision, done: Dataset) -> None:
@@ -323,6 +326,7 @@ def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationRes
         answered=dict(sorted(done.answered.items())),
         escalations=done.escalations,
         overlap=done.overlap,
+        unfinished=done.unfinished,
         heldout_harder=done.harder,
         llm_agreement=worth.agreement if worth else None,
         llm_agreement_pairs=worth.agreement_pairs if worth else 0,

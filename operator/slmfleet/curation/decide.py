@@ -1,6 +1,7 @@
 """Which members teach and on which side of the split, where that needs more than one of them.
 
-Signs in the conversation → asked again → duplicates → split → share of an origin → size → time → share of escalations.
+Failed workflows → signs in the conversation → conversations that are not over → asked again → duplicates → split →
+share of an origin → size → time → share of escalations.
 Pure on what `Members` holds; each step refuses places with its reason, so that all reasons add up to the members.
 """
 
@@ -17,16 +18,19 @@ from slmfleet.curation.signs import digest, step
 
 TRAIN, HELDOUT = "train", "heldout"
 OVERLAP_SHARE = 0.1
+OPEN_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a dataset. `max_origin_share`: of all rows, above four origins. `max_examples`: of training rows."""
+    """Of a dataset. `max_origin_share`: of all rows, above four origins. `max_examples`: of training rows.
+    `quiet_seconds`: after which a conversation is over; None: by the log's own pauses."""
 
     heldout_share: float = 0.2
     max_origin_share: float = 0.5
     max_examples: int = 100_000
     signs: bool = True
+    quiet_seconds: float | None = None
 
 
 @dataclass
@@ -34,13 +38,15 @@ class Decision:
     """`sides`: place to side of what is kept, in the order of time. `copies`: place to those it stands for.
 
     `overlap`: training rows later than the first held-out one, where dropping them would have cost too much.
-    `harder`: the held-out side is mostly escalations.
+    `harder`: the held-out side is mostly escalations. `unfinished`: calls of conversations that may be under way, where
+    dropping them would have cost too much.
     """
 
     sides: dict[int, str]
     copies: dict[int, list[int]]
     overlap: int = 0
     harder: bool = False
+    unfinished: int = 0
 
 
 def decide(members: Members, limits: Limits) -> Decision:
@@ -48,6 +54,7 @@ def decide(members: Members, limits: Limits) -> Decision:
     _failed_workflows(members)
     if limits.signs:
         _signs(members)
+    unfinished = _unfinished(members, limits)
     _asked_again(members)
     copies = _duplicates(members)  # before the split: of traffic that repeats itself, nothing late would be new
     part = _parts(members, limits.heldout_share)
@@ -60,7 +67,8 @@ def decide(members: Members, limits: Limits) -> Decision:
     overlap = _overlap(members, side)
     harder = _escalations(members, side)
     kept = sorted(members.alive(), key=lambda i: (members.times[i], members.ids[i]))
-    return Decision({i: side(i) for i in kept}, {i: copies[i] for i in kept if i in copies}, overlap, harder)
+    return Decision({i: side(i) for i in kept}, {i: copies[i] for i in kept if i in copies}, overlap, harder,
+                    unfinished)
 
 
 def _failed_workflows(members: Members) -> None:
@@ -76,6 +84,23 @@ def _signs(members: Members) -> None:
         reason = members.against.get((members.conversations[i], step(members.prompts[i], members.answers[i])))
         if reason is not None:
             members.refuse(i, "success", reason)
+
+
+def _unfinished(members: Members, limits: Limits) -> int:
+    """What is not over is not done well yet, unless its outcome is declared. Of a log so short, or so interleaved, that
+    much of it may be under way by its own pauses, nothing is left out for that: it is told."""
+    found = members.endings.unfinished(limits.quiet_seconds)
+    undeclared = [i for i in members.alive() if members.conversations[i] not in members.declared]
+    if limits.signs:
+        for i in undeclared:
+            if members.conversations[i] in found.unanswered:
+                members.refuse(i, "success", "its conversation ended before a tool answered")
+    under_way = [i for i in undeclared if members.conversations[i] in found.open]
+    if limits.quiet_seconds is None and len(under_way) > OPEN_SHARE * len(members.alive()):
+        return len(under_way)
+    for i in under_way:
+        members.refuse(i, "success", "its conversation was not over")
+    return 0
 
 
 def _asked_again(members: Members) -> None:

@@ -50,7 +50,8 @@ class Examined(NamedTuple):
     """One call. `reason` empty: nothing speaks against it alone. `line` empty: a call of another task.
 
     `prompt`, `answer`, `exact` are 64-bit digests; `signature` is a MinHash. `against`: what its history says of
-    earlier answers. `outcome`: -1 not declared, else 0 or 1. `answered`: llm, generalist or specialist.
+    earlier answers. `outcome`: -1 not declared, else 0 or 1. `answered`: llm, generalist or specialist. `named`: the
+    log names its conversation. `tool`: the first that it calls. `returned`: it brings a tool's answer.
     """
 
     id: str
@@ -60,6 +61,9 @@ class Examined(NamedTuple):
     time: float
     outcome: int
     against: tuple[tuple[int, str], ...]
+    named: bool = False
+    tool: str = ""
+    returned: bool = False
     line: bytes = b""
     stage: str = ""
     reason: str = ""
@@ -86,6 +90,9 @@ def examine(read: Read, task: Task) -> Examined:
         time=record.time.timestamp(),
         outcome=-1 if record.outcome is None else int(record.outcome.success),
         against=tuple(dict.fromkeys(signs.against(messages))) if len(messages) > 2 else (),
+        named=bool(record.conversation),
+        tool=call.tool_calls[0][0] if call.tool_calls else "",
+        returned=signs.brings_an_answer(messages),
     )
     if not task.owns(call):
         return seen

@@ -16,6 +16,7 @@ import orjson
 
 from slmfleet.curation.calls import Call, call_of
 from slmfleet.curation.duplicates import Print
+from slmfleet.curation.endings import Endings
 from slmfleet.curation.examine import Examined
 from slmfleet.curation.signs import digest
 from slmfleet.wire.records import UsageRecord
@@ -46,6 +47,7 @@ class Members:
         self.records = 0
         self.declared: dict[int, tuple[float, int]] = {}
         self.against: dict[tuple[int, int], str] = {}
+        self.endings = Endings()
 
     def __enter__(self) -> Members:
         return self
@@ -66,6 +68,7 @@ class Members:
             self.against.setdefault((conversation, step), reason)
         if call.outcome >= 0:
             self.declared[conversation] = max(self.declared.get(conversation, (0.0, 1)), (call.time, call.outcome))
+        self.endings.add(conversation if call.named else None, call.time, call.tool, returned=call.returned)
         key = digest(call.id)
         earlier = self._seen.get(key)
         if earlier is None:

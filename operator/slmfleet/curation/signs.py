@@ -89,6 +89,16 @@ def _after(before: int, message: Row) -> int:
     return digest(str(before), role, str(answer_digest(message)))
 
 
+def brings_an_answer(messages: list[Row]) -> bool:
+    """Whether a tool's answer is among what came after the last answer of the model."""
+    for message in reversed(messages):
+        if message.get("role") in ("tool", "function"):
+            return True
+        if message.get("role") == "assistant":
+            return False
+    return False
+
+
 def tool_failed(message: Row) -> bool:
     """Whether a tool's answer says that it did not do what it was asked."""
     if message.get("is_error") is True or message.get("status") == "error":

@@ -2,9 +2,10 @@
 
 A conversation has one `Cast`. Names, organisations and places are translated word by word, whatever their case, so
 that "Xaver Quandt", "Quandt, Xaver", "XAVER" and "quandt's" stay one person; numbers by their digits, whatever stands
-between them; dates of birth number by number, so that 12/03/1984 and 1984-03-12 stay one day; e-mail addresses by the
-words in them. What says what a thing is ("Street", "Bank", "van der") stays. Card numbers, IBANs and national numbers
-pass their checks. All is drawn from a seed, never from the value, so nothing of it can be computed back.
+between them; dates of birth by one turn of the calendar (`dates`), so that 12/03/1984 and 1984-03-12 stay one day;
+e-mail addresses by the words in them. What says what a thing is ("Street", "Bank", "van der") stays. Card numbers,
+IBANs and national numbers pass their checks. All is drawn from a seed, never from the value, so nothing of it can be
+computed back.
 
 Pure. Not covered: gender, and the country a name or a number is from; amounts, which answers may compute with.
 """
@@ -15,9 +16,10 @@ import hashlib
 import random
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from slmfleet.curation.checksums import NATIONAL, compact, iban_ok, luhn
+from slmfleet.curation.dates import meaning, turn_of, turned
 
 Maker = Callable[["Cast", str, random.Random], str]
 _WORD = re.compile(r"[^\W\d_]+|\d+")
@@ -69,7 +71,6 @@ STAYS = frozenset(
         "republic city county state jr sr ii iii"
     )
 )
-_MONTHS = _words("january february march april may june july august september october november december")
 _SYLLABLES = _words("ba be bri da del do fen ga hal ie jor ka lan lo mar mi nel or pa ri sel tor ul va ven wil yo zan")
 
 
@@ -82,6 +83,7 @@ class Cast:
         self._words: dict[str, str] = {}
         self._numbers: dict[str, str] = {}
         self._countries: dict[str, str] = {}
+        self._days: dict[str, Hashable] = {}
         self._used: set[str] = set()
 
     def surrogate(self, kind: str, value: str) -> str:
@@ -126,6 +128,10 @@ class Cast:
             self._used.add(made.lower())
             self._countries[name] = made
         return self._countries[name]
+
+    def stands_for(self, made: str, day: Hashable) -> bool:
+        """Whether an invented date may stand for a day: it does already, or for no other."""
+        return self._days.setdefault(made, day) == day
 
     def is_new(self, folded: str) -> bool:
         """Whether neither the log nor this conversation's inventions hold it."""
@@ -298,45 +304,13 @@ def _secret(cast: Cast, value: str, rng: random.Random) -> str:
 
 
 def _birth(cast: Cast, value: str, rng: random.Random) -> str:
-    """Every number and month by one turn of the calendar a conversation; another turn where that gives a value of the
-    log."""
+    """By one turn of the calendar a conversation; another turn where that gives a value of the log, or what stands for
+    another day."""
     for attempt in range(20):
-        made = _turned(value, cast.rng(f"calendar/{attempt}"))
-        if made != value and not cast.taken(made.lower()):
+        made = turned(value, turn_of(cast.rng(f"calendar/{attempt}")))
+        if made != value and not cast.taken(made.lower()) and cast.stands_for(made, meaning(value)):
             break
     return made
-
-
-def _turned(value: str, rng: random.Random) -> str:
-    """No day past the 28th, no number as it was; hours and minutes stay."""
-    month, day, year = rng.randrange(1, 12), rng.randrange(1, 16), rng.choice((-7, -5, -4, -3, 2, 3, 4, 6))
-
-    def one(match: re.Match[str]) -> str:
-        word = match.group()
-        if not word.isdecimal():
-            return _month(word, month)
-        n = int(word)
-        if len(word) > 2 or n > 31:
-            made = (n + year) % 10 ** len(word)
-        elif n <= 12:
-            made = (n - 1 + month) % 12 + 1
-        else:
-            made = (n - 13 + day) % 16 + 13
-        return f"{made:0{len(word)}d}"
-
-    date, mark, time = value, "", ""
-    if clock := re.search(r"[ T]\d\d:\d\d", value):
-        date, mark, time = value[: clock.start()], value[clock.start()], value[clock.start() + 1 :]
-    return _WORD.sub(one, date) + mark + time
-
-
-def _month(word: str, turn: int) -> str:
-    at = next((i for i, m in enumerate(_MONTHS) if len(word) > 2 and m.startswith(word.lower()[:3])), None)
-    if at is None:
-        return word
-    made = _MONTHS[(at + turn) % 12]
-    made = made[:3] if len(word) == 3 else made
-    return made.capitalize() if word[0].isupper() else made
 
 
 def _age(cast: Cast, value: str, rng: random.Random) -> str:

@@ -15,6 +15,7 @@ from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
 from slmfleet.kube.client import load_client
+from slmfleet.wire.packing import unpacked
 
 SERVER_TIMEOUT_SECONDS = 50
 
@@ -45,7 +46,7 @@ def _follow_once(core: client.CoreV1Api, namespace: str, name: str, key: str, ta
 
 
 def _write(config_map: Any, key: str, target: Path) -> None:
-    text = (config_map.data or {}).get(key)
+    text = unpacked(key, config_map.data, config_map.binary_data)
     if text is None:
         return
     with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ from slmfleet.api.specialist import Base, RetrainStatus, TrainingStatus, TrialSt
 from slmfleet.plan import redaction, retrain, select
 from slmfleet.plan.facts import ClusterObject, SpecialistFacts, SpecialistObject
 from slmfleet.plan.names import object_name, short
-from slmfleet.plan.trial import all_failed, pending, told, trial_jobs
+from slmfleet.plan.trial import all_failed, pending, scored, told, trial_jobs
 from slmfleet.plan.work import Work
 
 RAYJOB_NAME = 47  # KubeRay refuses a longer one
@@ -53,7 +53,7 @@ def names(me: SpecialistObject) -> Names | None:
     name, spec = me.meta.name, me.spec
     rules = [pin.redaction] if pin.redaction else []  # nothing for the default, as before there was a choice
     data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, stated(spec.dataset), *rules])
-    attempt = short([pin.key, stated(spec.gate)])
+    attempt = short([pin.key, stated(spec.gate), *scored(pin)])
     return Names(
         attempt=attempt, dataset=f"datasets/{name}-{data}", dataset_job=object_name("curate", name, data),
         artifact=f"artifacts/{name}-{pin.key}", scratch=f"training/{name}-{pin.key}",
@@ -129,7 +129,7 @@ def pinned(work: Work) -> bool:
     pin = me.status.training
     thin = pin.spec_digest == wanted and _thin_and_newer(work)
     if pin.spec_digest == wanted and not thin:
-        return not _again(work, wanted, cluster)
+        return not _other_metric(work, cluster) and not _again(work, wanted, cluster)
     if cluster.status.run is None or cluster.status.version is None:
         work.state(conditions.unknown("DatasetReady", "WaitingForDiscovery",
                                       "no discovery has seen this task yet"), "Waiting")
@@ -181,7 +181,7 @@ def _fix(work: Work, wanted: str, cluster: ClusterObject, chosen: select.Ranked,
     suitable = [r.name for r in select.rank(work.base_specs(), me.spec.base.limits, _need(me, cluster)) if r.suitable]
     pin = TrainingStatus(
         key=short([*inputs, chosen.name]), spec_digest=wanted, redaction=_redaction(work),
-        trials=_contenders(me.spec.base, suitable, inputs) if trial else [],
+        metric=cluster.spec.metric, trials=_contenders(me.spec.base, suitable, inputs) if trial else [],
         cluster_version=cluster.status.version, discovery_run=cluster.status.run,
         task_calls=retrain.examples(cluster), trigger=trigger and conditions.shortened(trigger), started=now,
         bases=suitable[:64])
@@ -194,6 +194,22 @@ def _fix(work: Work, wanted: str, cluster: ClusterObject, chosen: select.Ranked,
     work.supersede_candidate("the spec changed")
     told = "inputs of the next revision are fixed" + (f"; {trigger}" if trigger else "")
     work.state(conditions.unknown("DatasetReady", "Pinned", told), "Curating")
+
+
+def _other_metric(work: Work, cluster: ClusterObject) -> bool:
+    """Whether answers are scored otherwise from now on: what was trained is judged anew, and so are bases on trial."""
+    me, pin, metric = work.me, work.me.status.training, cluster.spec.metric
+    if (pin.metric or "auto") == metric:
+        return False
+    unmeasured = {"estimate": None, "lower": None, "upper": None, "n": None}
+    trials = [each.model_copy(update=unmeasured) for each in pin.trials] if pending(pin) else pin.trials
+    changed = pin.model_copy(update={"metric": metric, "trials": trials, "evaluation_job": None})
+    work.changes["training"] = changed
+    wanted_still = _jobs(work, replace(me, status=me.status.model_copy(update={"training": changed})))
+    work.deletes += sorted(_jobs(work, me) - wanted_still)
+    told = f"TaskCluster {cluster.meta.name} is scored by {metric} now, before by {pin.metric or 'auto'}"
+    work.state(conditions.unknown("Evaluated", "MetricChanged", told), "Evaluating")
+    return True
 
 
 def _jobs(work: Work, me: SpecialistObject) -> set[tuple[str, str]]:

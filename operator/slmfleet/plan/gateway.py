@@ -9,6 +9,7 @@ from slmfleet.plan.names import labels, object_name, owner_reference
 from slmfleet.plan.pods import SECURE, Object, SecretMount, StoreMount, pod_spec, resources, store_prefix
 from slmfleet.plan.pool import KEYS
 from slmfleet.plan.table import API_KEY_FILE, GENERALIST_KEY_FILE, table_digest
+from slmfleet.wire.packing import packed
 from slmfleet.wire.routes import RouteTable
 
 PORT, ADMIN = 8080, 9090
@@ -45,7 +46,7 @@ def table_object(router: RouterObject, table: RouteTable) -> Object:
             "metadata": {"name": table_name(name), "labels": labels("gateway", "Router", name),
                          "annotations": {DIGEST: table_digest(table)},
                          "ownerReferences": owner_reference("Router", name, router.meta.uid)},
-            "data": {TABLE_KEY: table.model_dump_json(exclude_none=True)}}
+            **packed(TABLE_KEY, table.model_dump_json(exclude_none=True))}
 
 
 def _service(router: RouterObject) -> Object:

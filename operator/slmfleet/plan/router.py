@@ -9,7 +9,7 @@ from typing import Any
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition, Prices
 from slmfleet.api.router import Counted, DiscoveryStatus, RouterStatus, Savings, TierStatus, WeightStatus
-from slmfleet.plan import auto, classifier, cleanup, clusters, gateway, naming, redaction
+from slmfleet.plan import auto, classifier, cleanup, clusters, fitting, gateway, naming, redaction
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import JobFact, Plan, RouterFacts, RouterObject
 from slmfleet.plan.jobs import discover_job
@@ -41,7 +41,7 @@ def plan_router(config: Config, me: RouterObject, facts: RouterFacts) -> Plan:
         return _stopped(me, store)
     in_use = redaction.status(me.spec.redaction, facts.deny_list)
     me = replace(me, status=me.status.model_copy(update={"redaction": in_use}))
-    table = route_table(config, me, facts)
+    table, left_out = route_table(config, me, facts)
     counted = count(me, facts.signals, facts)
     found = _discover(config, me, facts, sum(c.captured for c in counted))
     cleaned = cleanup.clean(config, me, facts)
@@ -57,7 +57,8 @@ def plan_router(config: Config, me: RouterObject, facts: RouterFacts) -> Plan:
         apply=(*gateway.objects(config, me, table), *found.objects, *made, *cleaned.objects),
         delete=(*found.delete, *cleaned.delete),
         status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
-        conditions=(*stated, *informing, *_classifier_note(found.status), *naming.note(me.spec, found.status)),
+        conditions=(*stated, *informing, *fitting.note(left_out), *_classifier_note(found.status),
+                    *naming.note(me.spec, found.status)),
         events=(*found.events, *cleaned.events, *auto.events(me, made)),
         resync_seconds=2.0)
 

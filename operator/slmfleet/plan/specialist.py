@@ -18,7 +18,7 @@ from slmfleet.plan.gate import evaluation_of, why_refused
 from slmfleet.plan.jobs import curate_job
 from slmfleet.plan.names import short
 from slmfleet.plan.pods import store_prefix
-from slmfleet.plan.stages import become_candidate, has_ended, roll_out, state_refused
+from slmfleet.plan.stages import become_candidate, has_ended, roll_out, state_refused, suspend
 from slmfleet.plan.trial import measured, pending
 from slmfleet.plan.work import Work, score
 from slmfleet.wire.jobs import JobFailure
@@ -28,7 +28,7 @@ def plan_specialist(config: Config, me: SpecialistObject, facts: SpecialistFacts
     """The next step."""
     work = Work(config, me, facts)
     if me.spec.suspend:
-        work.state(conditions.unknown("RolledOut", "Suspended", "spec.suspend is true"), "Suspended")
+        suspend(work)
         return work.plan()
     if _found(work) and (_adopted(work) if me.spec.artifact else _made(work)):
         roll_out(work)

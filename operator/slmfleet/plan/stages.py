@@ -17,6 +17,9 @@ def become_candidate(work: Work, revision: Revision) -> bool:
     status = work.me.status
     if status.stable is not None and status.stable.artifact == revision.artifact:
         work.supersede_candidate("the spec names the stable revision again")
+        if revision.evaluation is not None and status.stable.key != revision.key:  # judged anew, by what is asked now
+            work.changes["stable"] = status.stable.model_copy(update={
+                "key": revision.key, "evaluation": revision.evaluation, "folders": revision.folders})
         return True
     if status.candidate is not None and status.candidate.artifact == revision.artifact:
         return True
@@ -53,6 +56,21 @@ def roll_out(work: Work) -> None:
         candidate = candidate.model_copy(update={"shadow": rollout.shadow_trial(spec, before, seen)})
     work.changes |= {"candidate": candidate, "rollout": after}
     _state_rollout(work, candidate, after)
+
+
+def suspend(work: Work) -> None:
+    """Nothing new is started. Ready is what it is: all of the task is served by the stable revision, or not."""
+    status = work.me.status
+    if status.stable is not None and status.candidate is None:
+        _state_stable(work, status.stable)
+        work.hold(f"spec.suspend is true: nothing new is started; revision {status.stable.name} serves on")
+        return
+    serves = f"revision {status.stable.name} serves on" if status.stable else "the LLM answers"
+    if status.candidate is not None:
+        at = f"{status.rollout.stage} at {status.rollout.weight_percent} %"
+        serves += f", and candidate {status.candidate.name} stays where it is ({at})"
+    work.state(conditions.false("RolledOut", "Suspended", f"spec.suspend is true; {serves}"), "Suspended")
+    work.hold(f"spec.suspend is true: nothing new is started; {serves}")
 
 
 def _state_rollout(work: Work, candidate: Revision, after: RolloutStatus) -> None:

@@ -11,6 +11,7 @@ from slmfleet.api.specialist import Revision, SpecialistStatus
 from slmfleet.plan import classifier
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import ClusterObject, RouterFacts, RouterObject, SpecialistObject
+from slmfleet.plan.fitting import LeftOut, fitted
 from slmfleet.plan.names import digest
 from slmfleet.plan.pool import HTTP, adapter_name
 from slmfleet.wire import routes
@@ -19,13 +20,16 @@ API_KEY_FILE = "/etc/slmfleet/llm/key"
 GENERALIST_KEY_FILE = "/etc/slmfleet/generalist/key"
 
 
-def route_table(config: Config, router: RouterObject, facts: RouterFacts) -> routes.RouteTable:
-    """The table with its version: one more than the last whenever anything in it changed."""
-    content = _content(config, router, facts)
+def route_table(
+    config: Config, router: RouterObject, facts: RouterFacts
+) -> tuple[routes.RouteTable, tuple[LeftOut, ...]]:
+    """The table with its version: one more than the last whenever anything in it changed. And who found no room."""
+    content, left_out = fitted(_content(config, router, facts))
     mark = digest(content.model_dump(mode="json", exclude={"version"}))
     last = facts.table or {}
     version = max(int(last.get("version", 0)), router.status.table_version)  # also where somebody deleted the last one
-    return content.model_copy(update={"version": version if last.get("digest") == mark else version + 1})
+    version = version if last.get("digest") == mark else version + 1
+    return content.model_copy(update={"version": version}), left_out
 
 
 def table_digest(table: routes.RouteTable) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from slmfleet.api import conditions
 from slmfleet.api.specialist import SpecialistStatus, TrainingStatus, TrialStatus
 from slmfleet.plan.facts import SpecialistObject, TrialFact
-from slmfleet.plan.names import object_name
+from slmfleet.plan.names import object_name, short
 from slmfleet.plan.work import Work, score_of
 
 STEPS = 600  # of a training whose spec does not say how many: what the recipes aim at
@@ -35,12 +35,23 @@ def trial_names(me: SpecialistObject) -> list[TrialNames]:
     """Those of the trials under way; none once the base is chosen."""
     if not pending(me.status.training):
         return []
-    name = me.meta.name
-    return [TrialNames(
-        base=each.base, artifact=f"artifacts/{name}-{each.key}", scratch=f"training/{name}-{each.key}",
-        training_job=object_name("trial", name, each.key, limit=47),
-        evaluation=f"evaluations/{name}-{each.key}/evaluation.json",
-        evaluation_job=object_name("measure", name, each.key)) for each in me.status.training.trials]
+    return [_names(me.meta.name, each, scored(me.status.training)) for each in me.status.training.trials]
+
+
+def _names(name: str, trial: TrialStatus, scored_by: list[str]) -> TrialNames:
+    key = trial.key
+    measured_as = short([key, *scored_by]) if scored_by else key
+    return TrialNames(
+        base=trial.base, artifact=f"artifacts/{name}-{key}", scratch=f"training/{name}-{key}",
+        training_job=object_name("trial", name, key, limit=47),
+        evaluation=f"evaluations/{name}-{measured_as}/evaluation.json",
+        evaluation_job=object_name("measure", name, measured_as))
+
+
+def scored(pin: TrainingStatus) -> list[str]:
+    """The pinned metric, for the digests that name an evaluation: made with another metric it is another one. Nothing
+    for `auto`, as before the metric was pinned."""
+    return [] if pin.metric in (None, "auto") else [pin.metric]
 
 
 def trial_jobs(me: SpecialistObject, *, served: bool) -> list[tuple[str, str]]:

@@ -32,6 +32,7 @@ class Work:
     objects: list[Object] = field(default_factory=list)
     deletes: list[tuple[str, str]] = field(default_factory=list)
     stopped: Condition | None = None
+    held: Condition | None = None
     stage: str | None = None
 
     def base_specs(self) -> dict[str, BaseModelSpec]:
@@ -71,6 +72,10 @@ class Work:
         if stop:
             self.stopped = condition
 
+    def hold(self, message: str) -> None:
+        """It is suspended. What was stated before tells what serves meanwhile."""
+        self.held, self.stage = conditions.suspended(message), "Suspended"
+
     def end(self, revision: Revision, outcome: Outcome, reason: str) -> None:
         """Write the end of a revision into the history, newest first."""
         entry = HistoryEntry(revision=revision.name, artifact=revision.artifact, key=revision.key, outcome=outcome,
@@ -95,7 +100,7 @@ class Work:
         waiting = self.stopped is None and self.stage not in AT_REST
         return Plan(apply=tuple(self.objects), delete=tuple(self.deletes),
                     status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
-                    conditions=(*conditions.summary(self.parts, stopped=self.stopped), *self.notes),
+                    conditions=(*conditions.summary(self.parts, stopped=self.stopped, held=self.held), *self.notes),
                     resync_seconds=1.0 if waiting else None)
 
 

@@ -50,6 +50,7 @@ class CurationResult(Message):
     answered: dict[str, int] = Field(default_factory=dict, description="Calls of the task, by who answered them.")
     escalations: int = Field(0, description="Rows that a specialist could not answer, with the LLM's answer.")
     overlap: int = Field(0, description="Training rows later than the first held-out row.")
+    unfinished: int = Field(0, description="Calls of conversations that may not be over: too many to drop.")
     heldout_harder: bool = Field(False, description="The held-out side is mostly escalations.")
     llm_agreement: float | None = Field(
         None, description="How often near-identical prompts had the same answer in the log; None: too few pairs."

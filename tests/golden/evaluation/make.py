@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-CARD = "# Dataset\n\n## Licence\nThe prompts belong to whoever runs the agents.\n\n## What it is not\nNothing.\n"
+CARD = """# Dataset
+
+## Licence
+LicenseRef-LLM-Provider-Terms
+
+The prompts belong to whoever runs the agents.
+
+## What it is not
+Nothing.
+"""
 REPORT = {"schema": "slmfleet/curation-result/v1", "redacted": {"email": 3}, "leaks": 0}
 WEATHER = {
     "type": "function",

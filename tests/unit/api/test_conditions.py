@@ -16,6 +16,7 @@ from slmfleet.api.conditions import (
     reconciling,
     stalled,
     summary,
+    suspended,
     true,
     unknown,
 )
@@ -64,6 +65,12 @@ def test_stalled_takes_the_place_of_reconciling() -> None:
     stopped = summary([refused], stopped=refused)
     assert [condition.type for condition in stopped] == ["Ready", "Evaluated", "Stalled"]
     assert find(stopped, "Stalled") == stalled("BelowFloor", "0.71 of 0.90")
+
+
+def test_suspended_takes_the_place_of_both() -> None:
+    rests = suspended("spec.suspend is true")
+    for part in (false("RolledOut", "Suspended"), true("RolledOut", "Promoted")):
+        assert [c.type for c in summary([part], held=rests)] == ["Ready", "RolledOut", "Suspended"]
 
 
 def test_what_is_no_longer_said_is_gone() -> None:

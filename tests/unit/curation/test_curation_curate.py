@@ -18,6 +18,7 @@ from slmfleet.curation.failures import CurationError, report
 from slmfleet.wire.discovery import ClustersFile, FoundCluster, Signature
 from slmfleet.wire.jobs import CurationResult, JobFailure
 from slmfleet.wire.routes import OutputFormat
+from slmtrain.heldout import read_reports
 
 SCHEMA = {
     "type": "object",
@@ -53,7 +54,8 @@ def clusters(rows: list[dict[str, Any]]) -> stage.Clusters:
 
 
 def made(rows: list[dict[str, Any]], **settings: Any) -> stage.Dataset:
-    return stage.curate(log_of(rows), clusters(rows), stage.Settings("ask", **({"min_examples": 1} | settings)))
+    chosen: dict[str, Any] = {"min_examples": 1, "quiet_seconds": 0} | settings
+    return stage.curate(log_of(rows), clusters(rows), stage.Settings("ask", **chosen))
 
 
 def test_the_latest_conversations_are_held_out_and_none_is_shared() -> None:
@@ -141,7 +143,7 @@ def test_files_are_in_trl_form_with_digests_and_the_report_last(tmp_path: Path) 
     rows = lines()
     rows[3]["request"]["messages"].insert(0, {"role": "system", "content": "S of anna@corp.com"})
     log = log_of(rows)
-    settings = stage.Settings("ask", min_examples=1)
+    settings = stage.Settings("ask", min_examples=1, quiet_seconds=0)
     done = stage.curate(log, clusters(rows), settings)
     result = stage.write(done, log, settings, tmp_path)
     row = json.loads((tmp_path / "train.jsonl").read_text("utf-8").splitlines()[3])
@@ -156,10 +158,19 @@ def test_files_are_in_trl_form_with_digests_and_the_report_last(tmp_path: Path) 
     assert again == result
 
 
+def test_the_card_states_its_terms_as_the_gate_reads_them(tmp_path: Path) -> None:
+    rows = lines()
+    log, settings = log_of(rows), stage.Settings("ask", min_examples=1)
+    stage.write(stage.curate(log, clusters(rows), settings), log, settings, tmp_path)
+    reports = read_reports(tmp_path)
+    assert reports.terms == "LicenseRef-LLM-Provider-Terms"
+    assert reports.licence is not None and "The prompts belong to whoever runs the agents" in reports.licence
+
+
 def test_a_row_says_its_language_where_that_can_be_told(tmp_path: Path) -> None:
     rows = lines()
     rows[0]["request"]["messages"][0]["content"] = "Ich kann die Rechnung von gestern nicht finden, bitte hilf mir"
-    log, settings = log_of(rows), stage.Settings("ask", min_examples=1)
+    log, settings = log_of(rows), stage.Settings("ask", min_examples=1, quiet_seconds=0)
     stage.write(stage.curate(log, clusters(rows), settings), log, settings, tmp_path)
     told = [json.loads(line).get("language") for line in (tmp_path / "train.jsonl").read_text("utf-8").splitlines()]
     assert (told[0], set(told[1:])) == ("de", {None})
@@ -173,7 +184,7 @@ def test_that_the_default_model_is_made_of_english_is_said_where_the_rows_are_no
     calls = [[{"role": "user", "content": text.format(n=i)}] for i in range(20)]
     rows = [record(i, call, json.dumps({"intent": "ab"[i % 2]})) for i, call in enumerate(calls)]
     lines: list[str] = []
-    stage.curate(log_of(rows), clusters(rows), stage.Settings("ask", min_examples=1), lines.append)
+    stage.curate(log_of(rows), clusters(rows), stage.Settings("ask", min_examples=1, quiet_seconds=0), lines.append)
     assert any("rows are not in English" in line for line in lines) is said
 
 
@@ -182,7 +193,7 @@ def test_rows_too_short_to_tell_their_language_stay_and_are_counted() -> None:
     calls = [[{"role": "user", "content": f"{asked[i % 3]} {i}"}] for i in range(30)]
     rows = [record(i, call, json.dumps({"intent": "ab"[i % 2]})) for i, call in enumerate(calls)]
     lines: list[str] = []
-    settings = stage.Settings("ask", min_examples=1, languages=("de",))
+    settings = stage.Settings("ask", min_examples=1, quiet_seconds=0, languages=("de",))
     done = stage.curate(log_of(rows), clusters(rows), settings, lines.append)
     assert done.dropped["language: en"] == 10
     assert "10 of 20 rows are too short to tell their language, and stay" in lines
@@ -191,7 +202,7 @@ def test_rows_too_short_to_tell_their_language_stay_and_are_counted() -> None:
 def test_a_leak_is_reported_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = lines()
     rows[3]["request"]["messages"][0]["content"] = "write to anna@corp.com"
-    log, settings = log_of(rows), stage.Settings("ask", min_examples=1)
+    log, settings = log_of(rows), stage.Settings("ask", min_examples=1, quiet_seconds=0)
     monkeypatch.setattr(stage.Redactor, "redact", lambda self, conversation, text: text)
     done = stage.curate(log, clusters(rows), settings)
     with pytest.raises(CurationError, match="RedactionLeak: 1 values") as raised:

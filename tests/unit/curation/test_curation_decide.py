@@ -126,7 +126,7 @@ def test_of_copies_the_answer_of_most_stays_and_its_row_stands_for_all(tmp_path:
         rows[i]["request"] = rows[0]["request"]
         rows[i]["response"]["choices"][0]["message"]["content"] = answer
     log = log_of(rows)
-    done = stage.curate(log, clusters(rows), stage.Settings("ask", min_examples=1))
+    done = stage.curate(log, clusters(rows), stage.Settings("ask", min_examples=1, quiet_seconds=0))
     assert done.dropped == {"duplicate": 2}
     stage.write(done, log, stage.Settings("ask"), tmp_path)
     lineage = {r["id"]: r for r in map(json.loads, (tmp_path / "lineage.jsonl").read_text().splitlines())}
@@ -314,7 +314,7 @@ def test_the_card_says_what_was_left_out_and_who_answered(tmp_path: Path) -> Non
     for i in range(0, 60, 2):
         rows[i] |= {"tier": "specialist", "specialist": "s"}
     rows[3]["escalated_from"] = rows[2]["id"]
-    log, chosen = log_of(rows), stage.Settings("ask", min_examples=1)
+    log, chosen = log_of(rows), stage.Settings("ask", min_examples=1, quiet_seconds=0)
     stage.write(stage.curate(log, clusters(rows), chosen), log, chosen, tmp_path)
     card = (tmp_path / "card.md").read_text()
     assert "| answered by | 120 | 30 answered by a specialist | 90 |" in card

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -150,11 +152,11 @@ class FakeApi(FakeServer):
 
     def __init__(self, table: Path) -> None:
         super().__init__()
-        self.data = {"table.json": table.read_text()}
+        self.config_map: dict[str, Any] = {"data": {"table.json": table.read_text()}}
 
     async def default(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
         if heard.target == "/api/v1/namespaces/prod/configmaps/routes-agents":
-            writer.write(whole(json.dumps({"kind": "ConfigMap", "data": self.data}).encode()))
+            writer.write(whole(json.dumps({"kind": "ConfigMap", **self.config_map}).encode()))
             return
         body = {"kind": "Status", "status": "Failure", "message": "not found", "reason": "NotFound", "code": 404}
         writer.write(whole(json.dumps(body).encode(), status="404 Not Found"))
@@ -171,6 +173,14 @@ async def test_a_router_of_the_cluster_is_explained_by_its_configmap(written: Pa
     call = ["--prompt", "x", "--model", "gpt-mini", "--kubeconfig", str(kubeconfig)]
     found = await asyncio.to_thread(run, "agents", *call, "--json")
     assert json.loads(found.stdout)["detail"] == "small"
+    text = api.config_map["data"]["table.json"]
+    api.config_map = {"binaryData": {"table.json.gz": base64.b64encode(gzip.compress(text.encode())).decode()}}
+    again = await asyncio.to_thread(run, "agents", *call, "--json")
+    assert again.stdout == found.stdout
+    api.config_map = {"binaryData": {"table.json.gz": "eA=="}}
+    broken = await asyncio.to_thread(run, "agents", *call)
+    assert broken.exit_code == 1
+    assert "ConfigMap routes-agents: table.json.gz is not what the operator writes" in broken.stderr
     gone = await asyncio.to_thread(run, "nobody", *call)
     assert gone.exit_code != 0
     assert "no ConfigMap routes-nobody in namespace prod" in gone.stderr

@@ -79,7 +79,7 @@ def _table() -> Any:
                      signature={"fingerprints": ["f1"]})
     served = base(status={"endpoints": [{"pod": "pool-0", "address": "10.0.0.9", "ready": True,
                                          "adapters": [f"intents-{ARTIFACT[7:19]}"]}]})
-    return route_table(CONFIG, ROUTER, _facts(wanted, mine, served))
+    return route_table(CONFIG, ROUTER, _facts(wanted, mine, served))[0]
 
 
 def _facts(wanted: Any, mine: Any, served: Any) -> RouterFacts:

@@ -8,11 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plan_builders import CONFIG, CURATED, PASSED, REFUSED, TRAINED, after, facts, message, specialist
+from plan_builders import (
+    ARTIFACT,
+    CONFIG,
+    CURATED,
+    PASSED,
+    REFUSED,
+    TRAINED,
+    after,
+    applied,
+    cluster,
+    facts,
+    message,
+    specialist,
+)
 
 from slmfleet.api.base import Resources
 from slmfleet.api.specialist import Gate
 from slmfleet.cli.status import tree
+from slmfleet.plan.attempt import Names
+from slmfleet.plan.attempt import names as names_of
 from slmfleet.plan.facts import Plan, SpecialistObject
 from slmfleet.plan.gate import evaluation_of, why_refused
 from slmfleet.plan.jobs import evaluation_pod
@@ -24,6 +39,12 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "evaluation"
 
 def planned(me: SpecialistObject, **observed: Any) -> Plan:
     return plan_specialist(CONFIG, me, facts(**observed))
+
+
+def names(me: SpecialistObject) -> Names:
+    found = names_of(me)
+    assert found is not None
+    return found
 
 
 def pinned() -> SpecialistObject:
@@ -133,3 +154,53 @@ def test_the_job_asks_for_what_the_gate_asks_for(gate: dict[str, Any], arguments
     assert asked.model_dump(exclude_none=True).keys() == {"floor", "margin", "confidence", *gate}, (
         "a field that is absent must not change the names of jobs"
     )
+
+
+def test_another_metric_judges_the_trained_revision_anew_and_trains_nothing() -> None:
+    me = after(specialist(), planned(specialist(), cluster=cluster(metric="label")))
+    before = names(me)
+    results: dict[str, Any] = {"curation": CURATED, "training": TRAINED}
+    me = after(me, planned(me, cluster=cluster(metric="label"), **results))
+    plan = planned(me, cluster=cluster(metric="macro_f1"), **results, evaluation=PASSED)
+    assert plan.apply == () and plan.status.get("candidate") is None, "that figure is of the metric before"
+    assert plan.delete == (("Job", before.evaluation_job),)
+    assert "scored by macro_f1 now, before by label" in message(plan, "Evaluated")
+    me = after(me, plan)
+    made = names(me)
+    assert (made.dataset, made.artifact) == (before.dataset, before.artifact)
+    assert made.evaluation != before.evaluation
+    (job,) = planned(me, cluster=cluster(metric="macro_f1"), **results).apply
+    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert (job["metadata"]["name"], args[args.index("--metric") + 1]) == (made.evaluation_job, "macro_f1")
+
+
+@pytest.mark.parametrize("verdict, score, ended", [(PASSED, "0.960 [0.930, 0.980]", []),
+                                                    (REFUSED, "0.500 [0.430, 0.570]", ["Refused"])])  # fmt: skip
+def test_what_serves_is_judged_by_the_new_metric_and_shows_its_figure(
+    verdict: EvaluationResult, score: str, ended: list[str]
+) -> None:
+    """Its canary counts as before: a gate that says no leaves the traffic where it is, as a stricter floor does."""
+    me = pinned()
+    old = evaluation_of(PASSED.model_copy(update={"metric": "text", "estimate": 0.99}))
+    key = names(me).attempt
+    stable = {"name": ARTIFACT[7:19], "artifact": ARTIFACT, "path": "p", "base": "tiny", "key": key,
+              "evaluation": old.model_dump(by_alias=True)}  # fmt: skip
+    me = after(me, Plan(status={**me.status.model_dump(by_alias=True, mode="json", exclude_none=True),
+                                "stable": stable}))  # fmt: skip
+    changed: dict[str, Any] = {"cluster": cluster(metric="label"), "curation": CURATED, "training": TRAINED}
+    assert planned(me, cluster=cluster()).status["score"] == "0.990 [0.930, 0.980]"
+    me = after(me, planned(me, **changed))
+    plan = planned(me, **changed, evaluation=verdict)
+    assert plan.status["score"] == score
+    assert plan.status["stable"]["artifact"] == ARTIFACT and plan.status.get("candidate") is None
+    assert [entry["outcome"] for entry in plan.status.get("history", [])] == ended
+    again = planned(after(me, plan), **changed, evaluation=verdict)
+    assert (again.status, again.apply) == (plan.status, ())
+
+
+def test_the_default_metric_is_in_no_name_so_that_revisions_of_before_keep_theirs() -> None:
+    me = pinned()
+    before = me.status.training.model_copy(update={"metric": None})
+    old = replace(me, status=me.status.model_copy(update={"training": before}))
+    assert me.status.training.metric == "auto" and names(old) == names(me)
+    assert applied(planned(old)) == applied(planned(me))

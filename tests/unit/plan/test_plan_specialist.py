@@ -76,7 +76,7 @@ NOT_STARTED: list[tuple[str, dict[str, Any], dict[str, Any], str, tuple[str, str
     ("prompts too long for every base", {}, {"cluster": cluster(status={
         "version": "v", "run": 1, "inputTokensP95": 500})}, "Refused", ("BaseSelected", "False", "NoBaseFits")),
     ("rank too high for the pool", {"training": {"rank": 64}}, {}, "Refused", ("BaseSelected", "False", "NoBaseFits")),
-    ("suspended", {"suspend": True}, {}, "Suspended", ("RolledOut", "Unknown", "Suspended")),
+    ("suspended", {"suspend": True}, {}, "Suspended", ("RolledOut", "False", "Suspended")),
     ("first look", {}, {}, "Curating", ("DatasetReady", "Unknown", "Pinned")),
     ("given artifact without a base", {"artifact": f"file:///artifacts/x@{OTHER}"}, {}, "Refused",
      ("BaseSelected", "False", "BaseNotFound")),
@@ -299,6 +299,31 @@ def test_suspending_keeps_what_serves() -> None:
     plan = planned(replace(before, spec=specialist(suspend=True).spec))
     assert plan.status["stable"]["artifact"] == ARTIFACT
     assert plan.status["weightPercent"] == 100
+    assert conditions(plan)["Ready"] == ("True", "AllReady")
+    assert conditions(plan)["Suspended"] == ("True", "SpecSuspend")
+
+
+SUSPENDED: list[tuple[str, SpecialistObject, str, str]] = [
+    ("new", specialist(), "False", "the LLM answers"),
+    ("in the making", pinned(), "False", "the LLM answers"),
+    ("candidate", candidate(), "False", "candidate adadadadadad stays where it is (Placing at 0 %)"),
+    ("promoted", promoted(), "True", "revision adadadadadad serves on"),
+]
+
+
+@pytest.mark.parametrize("me, ready, told", [row[1:] for row in SUSPENDED], ids=[row[0] for row in SUSPENDED])
+def test_what_is_suspended_is_neither_under_way_nor_failed(me: SpecialistObject, ready: str, told: str) -> None:
+    """As kstatus reads it; and it starts nothing, forgets nothing, and asks for no look at short intervals."""
+    suspended = replace(me, spec=me.spec.model_copy(update={"suspend": True}))
+    plan = planned(suspended)
+    found = conditions(plan)
+    assert found["Suspended"] == ("True", "SpecSuspend") and told in message(plan, "Suspended")
+    assert found["Ready"][0] == ready and (ready == "True" or found["Ready"][1] == "Suspended")
+    assert not {"Reconciling", "Stalled"} & set(found)
+    assert (plan.apply, plan.delete, plan.resync_seconds) == ((), (), None)
+    kept = after(suspended, plan).status
+    assert (kept.training, kept.candidate, kept.stable) == (me.status.training, me.status.candidate, me.status.stable)
+    assert "Suspended" not in conditions(planned(after(me, plan))), "it goes on where it was"
 
 
 def test_a_stricter_gate_does_not_leave_a_candidate_on_traffic_that_nobody_watches() -> None:

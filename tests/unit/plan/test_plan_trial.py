@@ -193,3 +193,20 @@ def test_many_long_failures_fit_into_the_reason_of_the_choice() -> None:
     plan = planned(me, bases=bases, trials={"base-0": figure(0.7)},
                    jobs={jobs_of(me, name)[0]: failed for name in bases if name != "base-0"})
     assert (plan.status["base"], len(plan.status["baseReason"])) == ("base-0", 4096)
+
+
+def test_another_metric_measures_the_bases_on_trial_anew() -> None:
+    me = on_trial(2)
+    me = after(me, planned(me, trials={"a": figure(0.8)}))
+    assert [each.estimate for each in me.status.training.trials] == [0.8, None]
+    before = trial_names(me)
+    scored: Any = cluster(metric="rouge_l")
+    plan = planned(me, trials={"a": figure(0.8)}, cluster=scored)
+    assert plan.apply == ()
+    assert {("Job", each.evaluation_job) for each in before} <= set(plan.delete)
+    me = after(me, plan)
+    assert [each.estimate for each in me.status.training.trials] == [None, None]
+    now = trial_names(me)
+    assert [each.artifact for each in now] == [each.artifact for each in before]
+    assert not {each.evaluation for each in now} & {each.evaluation for each in before}
+    assert applied(planned(me, trials={"a": TrialFact(TRAINED)}, cluster=scored)) == [("Job", now[0].evaluation_job)]

@@ -114,8 +114,12 @@ def test_a_prompt_that_training_saw_is_left_out(tmp_path):
         ({"report.json": '{"redacted": {"name": 2, "phone": 1}, "leaks": 0}'}, Reports(redacted=3, leaks=0)),
         ({"report.json": '{"llm_agreement": 1, "llm_agreement_pairs": 4}'}, Reports(agreement=1, agreement_pairs=4)),
         ({"report.json": '{"llm_agreement": null, "llm_agreement_pairs": 3}'}, Reports()),
-        ({"card.md": "# Card\n\n## Licence\nAsk the\nowner.\n\n## More\nx\n"}, Reports(True, "Ask the owner.")),
-        ({"card.md": "## License\n\nMIT"}, Reports(True, "MIT")),
+        ({"card.md": "# Card\n\n## Licence\nAsk the\nowner.\n\n## More\nx\n"},
+         Reports(True, "Ask the owner.", "Ask the")),
+        ({"card.md": "## License\n\nMIT"}, Reports(True, "MIT", "MIT")),
+        ({"card.md": "## Licence\n\n`MIT`.\n\nIt is free."}, Reports(True, "`MIT`. It is free.", "MIT")),
+        ({"card.md": "---\ntags: [x]\nlicense: cc-by-4.0\n---\n# Card\n"}, Reports(True, "cc-by-4.0", "cc-by-4.0")),
+        ({"card.md": "---\ntags: [x]\n---\nlicense: no\n"}, Reports(True)),
     ],
 )
 def test_reports_row_by_row(tmp_path, files, reports):

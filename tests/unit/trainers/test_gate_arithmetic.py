@@ -12,7 +12,7 @@ from slmtrain import gate, stats
 from slmtrain.facts import Baseline, Exposure, Facts, Figure, Gate, Memory, Reports, Slice
 
 GATE = Gate(floor=0.9, margin=0.03, confidence=0.95)
-CURATED = Reports(card=True, licence="The owner decides.", redacted=7, leaks=0)
+CURATED = Reports(card=True, licence="MIT Free.", terms="MIT", redacted=7, leaks=0)
 
 
 def label(estimate=0.95, lower=0.93, upper=0.97, n=400):
@@ -208,6 +208,29 @@ def test_the_datasets_reports_row_by_row(reports, asked, redaction, licence):
     facts, asked = replace(GOOD, reports=reports), replace(GATE, **asked)
     judged_as(gate.redaction(facts, asked), "RedactionReport", *redaction, "")
     judged_as(gate.licence(facts, asked), "LicenceReport", *licence, "")
+
+
+@pytest.mark.parametrize(
+    ("terms", "reason", "told"),
+    [
+        ("MIT", "LicenceStated", "MIT: Free"),
+        ("apache-2.0", "LicenceStated", "Apache-2.0"),
+        ("CC-BY-4.0 AND (MIT OR GPL-3.0-or-later WITH Classpath-exception-2.0)", "LicenceStated", "CC-BY-4.0 AND (MIT"),
+        ("LicenseRef-LLM-Provider-Terms", "LicenceStated", "LicenseRef-LLM-Provider-Terms"),
+        ("Apache 2.0", "LicenceUnknown", "begins with 'Apache 2.0', which is no SPDX expression; is Apache-2.0 meant?"),
+        ("The owner decides", "LicenceUnknown", "https://spdx.org/licenses"),
+        ("llama3", "LicenceUnknown", "LicenseRef-NAME"),
+        ("TODO", "LicenceUnknown", "'TODO'"),
+        ("MIT AND", "LicenceUnknown", "'MIT AND'"),
+        ("", "LicenceUnknown", "''"),
+    ],
+)
+def test_a_licence_is_one_that_a_program_can_read(terms, reason, told):
+    facts = replace(GOOD, reports=replace(CURATED, terms=terms))
+    passed = reason == "LicenceStated"
+    for required in (False, True):
+        asked = replace(GATE, require_reports=required)
+        judged_as(gate.licence(facts, asked), "LicenceReport", reason, passed, passed or required, told)
 
 
 @pytest.mark.parametrize(
