@@ -122,10 +122,10 @@ class DeniedValue(Model):
 
 
 class Pattern(Model):
-    """A regular expression of your own, in Python's syntax; its group `v`, where there is one, is the value."""
+    """A regular expression of your own, in RE2's syntax; its group `v`, where there is one, is the value."""
 
     kind: Kind = Field(description="Name in reports.")
-    regex: str = Field(min_length=1, max_length=500, description="Refused where it could take for ever.")
+    regex: str = Field(min_length=1, max_length=500, description="In RE2's syntax.")
     ignore_case: bool = Field(False, description="Whether capitals do not matter.")
 
 
