@@ -13,7 +13,7 @@ import yaml
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
-from slmfleet.api.router import Redaction, RedactionStatus
+from slmfleet.api.redaction import Redaction, RedactionStatus
 from slmfleet.plan.facts import DenyList, RouterObject
 from slmfleet.plan.names import PART, short
 from slmfleet.plan.pods import SecretMount
