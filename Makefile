@@ -1,8 +1,8 @@
 # Two commands do everything on a bare Debian 12 machine (root, Go, Python 3.11): `make demo` and `make test`.
 # What is slow to build is kept outside the repository, in $SLMFLEET_CACHE (~/.cache/slmfleet), keyed by its sources.
 
-.PHONY: help demo demo-again test test-long bench-gateway bench-discovery bench-redaction bench-scale bench-simulate \
-	bench-training lint unit clients kube node serving e2e crds locks images clean-cache
+.PHONY: help demo demo-again test test-long bench-gateway bench-discovery bench-expressions bench-redaction \
+	bench-scale bench-simulate bench-training lint unit clients kube node serving e2e crds locks images clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ bench-gateway: ## our gateway beside others: CPU a call, calls a second, latency
 
 bench-discovery: ## our clustering by meaning beside BERTopic's chain and UMAP + HDBSCAN (QUICK=1: does it run?)
 	@bash tests/run.sh bench-discovery
+
+bench-expressions: ## a tenant's regular expressions on RE2 beside Python's re
+	@bash tests/run.sh $@
 
 bench-redaction: ## redaction beside Presidio: what is found, what is found in vain, how fast (QUICK=1: nothing trained)
 	@bash tests/run.sh $@

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs parts of the tests (or the demo) in the project's own environment, and prints what each part took.
 #   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo demo-again crds bench
-#                             bench-discovery bench-redaction bench-scale bench-simulate bench-training
+#                             bench-discovery bench-expressions bench-redaction bench-scale bench-simulate bench-training
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # Debian's interpreter makes the environment; Python of the user's choice may lack venv or ssl.
@@ -90,6 +90,7 @@ run_part() {
         bench-simulate) part "planner beside others, simulated" "$dev/bin/python" benchmarks/simulate/run.py --out benchmarks/simulate/results.md ;;
         bench) part "gateway beside others" "$dev/bin/python" benchmarks/gateway/run.py ${QUICK:+--quick} ;;
         bench-discovery) part "discovery by meaning beside others" bench_discovery ;;
+        bench-expressions) part "RE2 beside re" "$dev/bin/python" benchmarks/expressions/run.py --out benchmarks/expressions/results.md ;;
         bench-redaction)
             part "redaction beside Presidio" "$dev/bin/python" benchmarks/redaction/run.py ${QUICK:+--quick} --out benchmarks/redaction/results.md \
                 --peer "$(environment redaction)/bin/python" ;;

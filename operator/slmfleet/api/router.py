@@ -7,23 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from slmfleet.api import specialist
-from slmfleet.api.base import (
-    Digest,
-    Model,
-    Name,
-    Prices,
-    Resources,
-    SecretKey,
-    Short,
-    Status,
-    Text,
-    list_map,
-    no_parent,
-    rules,
-)
-
-Kind = Annotated[str, Field(max_length=41, pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+from slmfleet.api.base import Model, Name, Prices, Resources, SecretKey, Short, Status, list_map, no_parent, rules
+from slmfleet.api.discovery import Discovery, DiscoveryStatus
+from slmfleet.api.redaction import Redaction, RedactionStatus
 
 
 class Llm(Model):
@@ -107,93 +93,6 @@ class Capture(Model):
     retention_days: int | None = Field(
         None, ge=1, le=36500, description="Days that the log is kept; absent: until you delete it."
     )
-
-
-class DeniedValue(Model):
-    """A value that is replaced wherever it stands, in any case."""
-
-    value: str = Field(
-        min_length=2,
-        max_length=128,
-        pattern=r"^[^\s#][^\x00-\x1f\x7f]*$",
-        description="The value; no control characters, and neither # nor a space first.",
-    )
-    kind: Kind = Field("deny_list", description="Name in reports.")
-
-
-class Pattern(Model):
-    """A regular expression of your own, in Python's syntax; its group `v`, where there is one, is the value."""
-
-    kind: Kind = Field(description="Name in reports.")
-    regex: str = Field(min_length=1, max_length=500, description="Refused where it could take for ever.")
-    ignore_case: bool = Field(False, description="Whether capitals do not matter.")
-
-
-class Redaction(Model):
-    """What is replaced in examples and datasets, beside what always is."""
-
-    model: str = Field(
-        "default",
-        max_length=253,
-        pattern=r"^(default|none|(spacy|transformers|gliner):[-\w./]+)$",
-        description="What finds names: default, none, or spacy:NAME, transformers:NAME, gliner:NAME where the jobs' "
-        "image has it.",
-    )
-    deny_list: list[DeniedValue] = Field(
-        default_factory=list, max_length=200, description="Values of your own; whoever may read the Router reads them."
-    )
-    deny_list_secret_ref: SecretKey | None = Field(
-        None, description="More values that nobody else may read: one a line, after a tab its kind."
-    )
-    patterns: list[Pattern] = Field(default_factory=list, max_length=32, description="Patterns of your own.")
-
-
-class SpecialistTemplate(Model):
-    """What every Specialist that is made by itself is asked for; fields as in a Specialist's spec."""
-
-    model_config = ConfigDict(json_schema_extra=rules(specialist.NEEDS_HOLDBACK))
-    base: specialist.Base = Field(default_factory=specialist.Base, description="Which base model.")
-    dataset: specialist.Dataset = Field(default_factory=specialist.Dataset, description="What is trained on.")
-    training: specialist.Training = Field(default_factory=specialist.Training, description="How it is trained.")
-    gate: specialist.Gate = Field(description="What it must show.")
-    serving: specialist.Serving = Field(default_factory=specialist.Serving, description="How it is served.")
-    rollout: specialist.Rollout = Field(default_factory=specialist.Rollout, description="How traffic moves over.")
-    retrain: specialist.Retrain | None = Field(None, description="When it is trained again.")
-
-
-class Naming(Model):
-    """What new tasks are called."""
-
-    mode: Literal["Words", "LLM"] = Field(
-        "Words", description="Words: by their own. LLM: spec.llm is asked, about redacted examples alone."
-    )
-    model: str | None = Field(None, min_length=1, max_length=253, description="Model to ask; absent: llm.model.")
-    api_key_secret_ref: SecretKey | None = Field(None, description="Key to ask with; absent: llm.apiKeySecretRef.")
-
-
-class Discovery(Model):
-    """When and how tasks are looked for (S3)."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                "self.mode == 'Suggest' || has(self.specialist)",
-                "discovery.mode Auto needs discovery.specialist: what its Specialists are asked for",
-                ".specialist",
-            ),
-        ),
-    )
-    enabled: bool = Field(True, description="Whether tasks are looked for.")
-    minimum_calls: int = Field(1000, ge=10, le=100000000, description="New calls in the log before a run.")
-    interval_seconds: int = Field(3600, ge=10, le=31536000, description="Shortest time between two runs.")
-    minimum_share_percent: float = Field(1, gt=0, le=100, description="A task's least share of all calls.")
-    mode: Literal["Suggest", "Auto"] = Field(
-        "Suggest", description="Auto: a Specialist is made for each task that is found suitable and has none."
-    )
-    naming: Naming = Field(default_factory=Naming, description="What new tasks are called.")
-    specialist: SpecialistTemplate | None = Field(None, description="What those Specialists are asked for.")
-    foreign_call_percent: float = Field(1, gt=0, le=50, description="Tolerated share of foreign calls taken.")
-    resources: Resources = Field(default_factory=Resources, description="Of the discovery and curation jobs.")
 
 
 class Gateway(Model):
@@ -333,36 +232,6 @@ class WeightStatus(Model):
     candidate: str | None = Field(None, max_length=64, description="Candidate revision.")
     candidate_percent: int = Field(0, ge=0, le=100, description="Conversations that the candidate answers.")
     shadow_percent: int = Field(0, ge=0, le=100, description="LLM calls replayed to the candidate.")
-
-
-class DiscoveryStatus(Model):
-    """The last discovery."""
-
-    run: int = Field(0, ge=0, description="Number of the last finished run.")
-    job: str | None = Field(None, max_length=253, description="Job under way.")
-    time: datetime | None = Field(None, description="When the last run finished.")
-    captured_at_run: int = Field(0, ge=0, description="Calls in the log when it started.")
-    clusters: int = Field(0, ge=0, description="Tasks found.")
-    unassigned_percent: float | None = Field(None, ge=0, le=100, description="Calls of no task.")
-    sample_percent: float | None = Field(
-        None, gt=0, le=100, description="Conversations that tasks were sought in, where the log was too large for all."
-    )
-    classifier: Digest | None = Field(None, description="Digest of the routing classifier in use.")
-    classifier_run: int | None = Field(None, ge=0, description="Run that trained it.")
-    classifier_figures: Text | None = Field(None, description="What it did on held-out traffic.")
-    classifier_refused: Text | None = Field(None, description="Why the last run's classifier is not used, if so.")
-    naming: Text | None = Field(None, description="What came of asking the LLM for names, in the last run.")
-    own_words: int | None = Field(None, ge=0, description="Tasks that it gave no name or title.")
-    foreign_rate_percent: float | None = Field(None, description="Foreign calls it took, on held-out traffic.")
-
-
-class RedactionStatus(Model):
-    """The settings of redaction in use."""
-
-    denied: int = Field(0, ge=0, description="Values of both deny lists.")
-    deny_list_digest: str | None = Field(
-        None, max_length=64, description="Keyed digest of the Secret's values: it tells a change, and not the values."
-    )
 
 
 class Savings(Model):

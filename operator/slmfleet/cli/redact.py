@@ -13,7 +13,7 @@ from slmfleet.cli.problem import fail, ready_file
 
 MODEL_HELP = "default, none, spacy:NAME, transformers:NAME or gliner:NAME."
 DENY_HELP = "Values to replace wherever they stand, one a line; after a tab, their kind. May be repeated."
-PATTERNS_HELP = "Patterns of your own, YAML: patterns: [{kind, regex, ignore_case}]."
+PATTERNS_HELP = "Patterns of your own, of RE2, YAML: patterns: [{kind, regex, ignore_case}]."
 
 
 @contextmanager

@@ -13,12 +13,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from slmfleet.curation.personal import NOT_NAMES, common_words, find
 from slmfleet.curation.seeker import Seeker
 from slmfleet.curation.spans import Disjoint, Span
 from slmfleet.curation.surrogates import STAYS
+
+if TYPE_CHECKING:
+    from slmfleet.wire.expressions import Expression
 
 # Found by words around or by a model, and replaced word by word; the others have a form of their own.
 SOFT = frozenset({"name", "organisation", "place", "address"})
@@ -51,10 +54,10 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class TenantPattern:
-    """A kind and an expression of the tenant's own; group `v`, where there is one, is the value."""
+    """A kind and an expression of the tenant's own."""
 
     kind: str
-    regex: re.Pattern[str]
+    expression: Expression
 
 
 @dataclass(frozen=True)
@@ -161,15 +164,13 @@ def _merely_a_word(span: Span, text: str, capitals: bool) -> bool:
     return begins and word.lower() in common_words()
 
 
-def _tenants(patterns: Iterable[TenantPattern], text: str) -> list[Span]:
-    found = []
-    for pattern in patterns:
-        group = "v" if "v" in pattern.regex.groupindex else 0
-        for match in pattern.regex.finditer(text):
-            start, end = match.span(group)
-            if end > start:
-                found.append(Span(start, end, pattern.kind, text[start:end]))
-    return found
+def _tenants(patterns: Sequence[TenantPattern], text: str) -> list[Span]:
+    if not patterns:
+        return []
+    from slmfleet.wire.expressions import Encoded  # RE2 is needed by tenants' patterns alone
+
+    encoded = Encoded(text)
+    return [Span(a, b, p.kind, text[a:b]) for p in patterns for a, b in p.expression.spans(encoded)]
 
 
 def _pieces(text: str, start: int, end: int, kind: str) -> Iterable[Span]:

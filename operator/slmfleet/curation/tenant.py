@@ -24,7 +24,7 @@ class PatternRule(Strict):
     """One pattern. Group `v` of the expression, where it has one, is the value; else all of it is."""
 
     kind: str = Field(pattern=KIND, description="Name in the report.")
-    regex: str = Field(min_length=1, max_length=2_000, description="Python's syntax.")
+    regex: str = Field(min_length=1, max_length=2_000, description="RE2's syntax.")
     ignore_case: bool = False
 
 
@@ -49,7 +49,7 @@ def detector_of(
 
 def rules_of(detector: Detector) -> RedactionRules:
     """What was asked for. The digest is of model and patterns: one of a private list could be guessed from."""
-    patterns = [[p.kind, p.regex.pattern, bool(p.regex.flags & re.IGNORECASE)] for p in detector.patterns]
+    patterns = [[p.kind, p.expression.regex, p.expression.ignore_case] for p in detector.patterns]
     stated = json.dumps([detector.name, patterns], separators=(",", ":"))
     return RedactionRules(
         model=detector.name,
@@ -84,17 +84,16 @@ def tenant_patterns(path: Path) -> list[TenantPattern]:
         name = ".".join(str(x) for x in where["loc"]) or "file"
         message = str(where["msg"]).splitlines()[0]
         raise CurationError("PatternsInvalid", f"--patterns {path}: {name}: {message}") from error
-    return [_compiled(path, i, rule) for i, rule in enumerate(file.patterns)]
+    return [_compiled(path, i, rule, len(file.patterns)) for i, rule in enumerate(file.patterns)]
 
 
-def _compiled(path: Path, index: int, rule: PatternRule) -> TenantPattern:
+def _compiled(path: Path, index: int, rule: PatternRule, count: int) -> TenantPattern:
+    from slmfleet.wire.expressions import Expression, memory_of_one  # RE2 is needed by tenants' patterns alone
+
     try:
-        regex = re.compile(rule.regex, re.IGNORECASE if rule.ignore_case else 0)
-    except re.error as error:
+        return TenantPattern(rule.kind, Expression(rule.regex, rule.ignore_case, memory_of_one(count)))
+    except ValueError as error:
         raise CurationError("PatternsInvalid", f"--patterns {path}: patterns.{index}.regex: {error}") from error
-    if regex.search("") is not None:
-        raise CurationError("PatternsInvalid", f"--patterns {path}: patterns.{index}.regex: matches the empty text")
-    return TenantPattern(rule.kind, regex)
 
 
 def _read(option: str, path: Path) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
-from slmfleet.api.router import DiscoveryStatus, RouterSpec
+from slmfleet.api.discovery import DiscoveryStatus
+from slmfleet.api.router import RouterSpec
 from slmfleet.plan.names import PART
 from slmfleet.plan.pods import Object
 from slmfleet.wire.discovery import Naming

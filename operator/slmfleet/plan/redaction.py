@@ -13,11 +13,11 @@ import yaml
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
-from slmfleet.api.router import Redaction, RedactionStatus
-from slmfleet.plan.expressions import problem
+from slmfleet.api.redaction import Redaction, RedactionStatus
 from slmfleet.plan.facts import DenyList, RouterObject
 from slmfleet.plan.names import PART, short
 from slmfleet.plan.pods import SecretMount
+from slmfleet.wire.expressions import Expression
 
 RULES, PRIVATE = "/redaction/rules", "/redaction/private"
 DENY, PATTERNS = f"{PART}/deny-list", f"{PART}/patterns"
@@ -103,7 +103,8 @@ def _refused(spec: Redaction) -> str | None:
         if not any(c.isalnum() for c in denied.value):
             return f"spec.redaction.denyList[{index}].value: has no letter and no digit"
     for index, pattern in enumerate(spec.patterns):
-        why = problem(pattern.regex, pattern.ignore_case)
-        if why is not None:
-            return f"spec.redaction.patterns[{index}].regex: {why}"
+        try:
+            Expression(pattern.regex, pattern.ignore_case)
+        except ValueError as error:
+            return f"spec.redaction.patterns[{index}].regex: {error}"
     return None

@@ -8,7 +8,8 @@ from typing import Any
 
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition, Prices
-from slmfleet.api.router import Counted, DiscoveryStatus, RouterStatus, Savings, TierStatus, WeightStatus
+from slmfleet.api.discovery import DiscoveryStatus
+from slmfleet.api.router import Counted, RouterStatus, Savings, TierStatus, WeightStatus
 from slmfleet.plan import auto, classifier, cleanup, clusters, fitting, gateway, naming, redaction
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import JobFact, Plan, RouterFacts, RouterObject

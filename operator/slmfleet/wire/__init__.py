@@ -1,4 +1,5 @@
 """Messages between processes: the only thing the gateway, the jobs and the operator know of each other.
 
-Pydantic only: no I/O, no clock, no Kubernetes. A field is added here, never renamed or given a new meaning.
+Pydantic only (and RE2, in `expressions`): no I/O, no clock, no Kubernetes. A field is added here, never renamed or
+given a new meaning.
 """
