@@ -227,6 +227,24 @@ def test_a_killed_operator_picks_up_where_it_was(line: Run) -> None:
     assert {n: look.status(line, "specialist", n)["stable"]["artifact"] for n in loop.SPECIALISTS} == before
 
 
+def test_a_container_that_is_told_to_end_ends(line: Run) -> None:
+    """The kernel ignores SIGTERM for a container's first process unless that asks for it: a pod would take all of its
+    grace period to go."""
+    pod = line.cluster.list("pods", "app.kubernetes.io/component=gateway")[0]["metadata"]["name"]
+    line.cluster.kubectl("exec", pod, "--container=routes", "--", "/opt/slmfleet/venv/bin/python", "-c",
+                         "import os, signal; os.kill(1, signal.SIGTERM)")
+
+    def last_end() -> dict[str, object] | None:
+        states = (line.cluster.get("pod", pod) or {})["status"]["initContainerStatuses"]
+        watcher = next(each for each in states if each["name"] == "routes")
+        ended: dict[str, object] | None = watcher["lastState"].get("terminated")
+        return ended
+
+    ended = until("the end of the route table's watcher", 60, last_end)
+    assert ended["exitCode"] == 128 + 15
+    line.cluster.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=120s", timeout=150)
+
+
 def test_no_pod_of_ours_breaks_pod_security_restricted(line: Run) -> None:
     space = line.cluster.get("namespace", line.cluster.namespace) or {}
     assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,12 @@ class OneLine(argparse.ArgumentParser):
 
 
 def run_command(name: str, main: Callable[[], None]) -> None:
-    """Run a recipe's main: exit 0, or one line on stderr and exit 1 (2 is argparse's, for a wrong command line)."""
+    """Run a recipe's main: exit 0, or one line on stderr and exit 1 (2 is argparse's, for a wrong command line).
+
+    A container's first process, for which the kernel has no default, is interrupted by SIGTERM as by Ctrl-C.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except Refused as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -34,6 +35,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
 RESOLVING = "slmfleet.resolving"
 
 
+def end_when_told() -> None:
+    """As the first process of a container, end on SIGTERM as any other does: the kernel gives that process no default,
+    so that it would go on until it is killed at the end of the pod's grace period."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 class Lazy(typer.core.TyperGroup):
     """A group that knows its commands' names and imports one when it is used."""
 
@@ -45,6 +53,7 @@ class Lazy(typer.core.TyperGroup):
         if not settings.get("standalone_mode", True):
             return super().main(*args, **settings)
         settings["standalone_mode"] = False
+        end_when_told()
         try:
             code = super().main(*args, **settings)
         except OSError as error:  # what no command expected: a full disk behind stdout

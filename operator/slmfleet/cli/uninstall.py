@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slmfleet.cli.problem import fail
+from slmfleet.plan.names import MANAGED, OWNER_LABEL
+
+if TYPE_CHECKING:
+    from slmfleet.kube.client import Kube
+
+OPERATOR = {"app.kubernetes.io/component": "operator"}
 
 
 def uninstall(
@@ -29,33 +36,39 @@ def uninstall(
 
 
 async def _remove(namespace: str, timeout: float) -> list[str]:
-    from slmfleet.kube.client import (
-        CONFIGMAP,
-        DEPLOYMENT,
-        JOB,
-        LEASE,
-        POD,
-        RAYJOB,
-        SERVICE,
-        Kube,
-        load_client,
-    )
-    from slmfleet.kube.lease import NAME
-    from slmfleet.plan.names import MANAGED, OWNER_LABEL
+    from slmfleet.kube.client import Kube, load_client
 
-    kube = Kube(load_client(), namespace)
-    # The operator goes first, or it would make again what is removed here.
-    for found in await kube.list(DEPLOYMENT, {"app.kubernetes.io/component": "operator"}):
+    return await remove(Kube(load_client(), namespace), timeout, time.monotonic, asyncio.sleep)
+
+
+async def remove(
+    kube: Kube, timeout: float, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
+) -> list[str]:
+    """The operator, then what it made; returns the pods that are still there after `timeout` seconds.
+
+    An operator that is told to end may finish what it is about, and make anew what was removed: nothing else goes
+    before its pod is gone, and what is found later goes then.
+    """
+    from slmfleet.kube.client import CONFIGMAP, DEPLOYMENT, JOB, LEASE, POD, RAYJOB, SERVICE
+    from slmfleet.kube.lease import NAME
+
+    end = clock() + timeout
+    for found in await kube.list(DEPLOYMENT, OPERATOR):
         await kube.delete(DEPLOYMENT, found["metadata"]["name"])
-    for kind in (RAYJOB, JOB, DEPLOYMENT, SERVICE, CONFIGMAP):
-        for found in await kube.list(kind, MANAGED):
-            if OWNER_LABEL in found["metadata"].get("labels", {}):
-                await kube.delete(kind, found["metadata"]["name"])
-    await kube.delete(LEASE, NAME)
-    end = time.monotonic() + timeout
+    while (left := _names(await kube.list(POD, OPERATOR))) and clock() < end:
+        await sleep(1)
     while True:
-        left = [p["metadata"]["name"] for p in await kube.list(POD, MANAGED)
-                if OWNER_LABEL in p["metadata"].get("labels", {})]
-        if not left or time.monotonic() > end:
+        for kind in (RAYJOB, JOB, DEPLOYMENT, SERVICE, CONFIGMAP):
+            for name in _names(await kube.list(kind, MANAGED), OWNER_LABEL):
+                await kube.delete(kind, name)
+        left = _names(await kube.list(POD, OPERATOR)) + _names(await kube.list(POD, MANAGED), OWNER_LABEL)
+        if not left or clock() > end:
+            await kube.delete(LEASE, NAME)
             return left
-        await asyncio.sleep(1)
+        await sleep(1)
+
+
+def _names(found: Iterable[Mapping[str, Any]], label: str | None = None) -> list[str]:
+    """Of the objects that have the label."""
+    return [each["metadata"]["name"] for each in found
+            if label is None or label in each["metadata"].get("labels", {})]

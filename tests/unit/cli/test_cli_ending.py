@@ -1,0 +1,57 @@
+"""A container's first process ends when it is told to, as any other process does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from slmfleet.cli.main import end_when_told
+from slmtrain.errors import run_command
+
+
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def told() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+
+
+def test_a_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    end_when_told()
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    with pytest.raises(SystemExit) as ended:
+        told()
+    assert ended.value.code == 143
+
+
+def test_a_recipe_says_that_it_can_be_run_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pid = os.getpid()
+
+    def main() -> None:
+        monkeypatch.setattr(os, "getpid", lambda: pid)
+        told()
+
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with pytest.raises(SystemExit) as ended:
+        run_command("train", main)
+    assert ended.value.code == 1
+    assert "Interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("begin", [end_when_told, lambda: run_command("train", lambda: None)])
+def test_elsewhere_the_kernel_sees_to_it(begin: Callable[[], None]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    begin()
+    assert signal.getsignal(signal.SIGTERM) is before
