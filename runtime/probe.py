@@ -14,7 +14,9 @@ import urllib.request
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="probe.py", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--url", default=f"http://127.0.0.1:{os.environ.get('SLM_HTTP_PORT', '8000')}")
+    listens = os.environ.get("SLM_HOST") or os.environ.get("SLM_POD_IP", "")
+    here = "[::1]" if ":" in listens else "127.0.0.1"
+    parser.add_argument("--url", default=f"http://{here}:{os.environ.get('SLM_HTTP_PORT', '8000')}")
     parser.add_argument("--adapter", help="probe this adapter instead of the base")
     parser.add_argument("--seconds", type=float, default=5.0, help="deadline")
     given = parser.parse_args()

@@ -51,7 +51,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     option("--threads", "SLM_THREADS", 0)
     option("--dtype", "SLM_DTYPE", "float32", str, DTYPES)
     option("--device", "SLM_DEVICE", "cpu", str, DEVICES)
-    option("--host", "SLM_HOST", "0.0.0.0", str)
+    # Triton's HTTP server listens on one family: that of the address which the kubelet and the gateways use.
+    option("--host", "SLM_HOST", "::" if ":" in os.environ.get("SLM_POD_IP", "") else "0.0.0.0", str)
     option("--http-port", "SLM_HTTP_PORT", 8000)
     option("--grpc-port", "SLM_GRPC_PORT", 8001)
     option("--metrics-port", "SLM_METRICS_PORT", 8002)
@@ -138,6 +139,8 @@ def lay_out(options: argparse.Namespace, triton: Path, stub: Path) -> Path:
 
 
 def server_command(options: argparse.Namespace, triton: Path, folder: Path) -> list[str]:
+    ipv6 = ":" in options.host
+    http = f"ipv6:{options.host}" if ipv6 else options.host
     command = [
         str(triton / "bin" / "tritonserver"),
         f"--model-repository={folder / 'models'}",
@@ -149,9 +152,9 @@ def server_command(options: argparse.Namespace, triton: Path, folder: Path) -> l
         "--strict-readiness=true",
         "--exit-on-error=true",
         f"--exit-timeout-secs={options.exit_timeout_seconds}",
-        f"--http-address={options.host}",
-        f"--grpc-address={options.host}",
-        f"--metrics-address={options.host}",
+        f"--http-address={http}",
+        f"--grpc-address={f'[{options.host}]' if ipv6 else options.host}",
+        f"--metrics-address={http}",
         f"--http-port={options.http_port}",
         f"--grpc-port={options.grpc_port}",
         f"--metrics-port={options.metrics_port}",

@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from slmfleet.api.base import Model, SecretKey
+from slmfleet.wire.denylist import DEFAULT_KIND, KIND
 
-Kind = Annotated[str, Field(max_length=41, pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+Kind = Annotated[str, Field(max_length=41, pattern=KIND)]
 
 
 class DeniedValue(Model):
@@ -20,7 +21,7 @@ class DeniedValue(Model):
         pattern=r"^[^\s#][^\x00-\x1f\x7f]*$",
         description="The value; no control characters, and neither # nor a space first.",
     )
-    kind: Kind = Field("deny_list", description="Name in reports.")
+    kind: Kind = Field(DEFAULT_KIND, description="Name in reports.")
 
 
 class Pattern(Model):

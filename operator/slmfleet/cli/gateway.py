@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 def gateway(
     table: Annotated[Path, typer.Option("--table", help="Route table, YAML or JSON; watched, may not exist yet.")],
-    listen: Annotated[str, typer.Option("--listen", help="HOST:PORT of the OpenAI API.")] = "0.0.0.0:8080",
-    admin: Annotated[str, typer.Option("--admin", help="HOST:PORT of health, metrics and signals.")] = "0.0.0.0:9090",
+    listen: Annotated[
+        str, typer.Option("--listen", help="HOST:PORT of the OpenAI API; [::] is every address, IPv4 too.")
+    ] = "[::]:8080",
+    admin: Annotated[str, typer.Option("--admin", help="HOST:PORT of health, metrics and signals.")] = "[::]:9090",
     store: Annotated[
         Path | None,
         typer.Option("--store", help="Folder of the store: the log goes there, the classifier comes from it."),

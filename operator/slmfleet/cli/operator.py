@@ -32,7 +32,7 @@ def operator(
     config: Annotated[Path, typer.Option(help="Settings, as the chart writes them.")] = Path(
         "/etc/slmfleet/config.yaml"),
     namespace: Annotated[str | None, typer.Option(help="Overrides the settings' namespace.")] = None,
-    liveness: Annotated[str, typer.Option(help="Where /healthz is served.")] = "http://0.0.0.0:8080/healthz",
+    liveness: Annotated[str | None, typer.Option(help="Where /healthz is served; default: port 8080.")] = None,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
 ) -> None:
     """Run the operator of one namespace. Ends when it is told to, or when another operator takes the lease."""
@@ -44,7 +44,12 @@ def operator(
     logging.getLogger("kopf").setLevel(logging.WARNING)
     if namespace is not None:
         found = found.model_copy(update={"namespace": namespace})
-    run(found, os.environ.get("POD_NAME") or os.uname().nodename, liveness)
+    run(found, os.environ.get("POD_NAME") or os.uname().nodename, liveness or _liveness(os.environ.get("POD_IP", "")))
+
+
+def _liveness(pod_address: str) -> str:
+    """Every address of the family that kubelet asks at: the server behind it takes one family only."""
+    return f"http://{'[::]' if ':' in pod_address else '0.0.0.0'}:8080/healthz"
 
 
 def follow_routes(

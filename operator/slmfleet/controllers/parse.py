@@ -18,6 +18,7 @@ from slmfleet.api.specialist import SpecialistSpec, SpecialistStatus
 from slmfleet.api.taskcluster import TaskClusterSpec, TaskClusterStatus
 from slmfleet.plan.facts import BaseObject, ClusterObject, DenyList, JobFact, Meta, RouterObject, SpecialistObject
 from slmfleet.plan.names import MANAGED
+from slmfleet.wire.denylist import denied
 from slmfleet.wire.jobs import JobFailure
 
 Raw = Mapping[str, Any]
@@ -50,14 +51,14 @@ def base(obj: Raw) -> BaseObject:
 
 
 def deny_list(encoded: str, key: str) -> DenyList | None:
-    """A Secret's deny list: one value a line, `#` comments. None where it is no UTF-8 text."""
+    """A Secret's deny list (`wire.denylist`), counted. None where it is no UTF-8 text."""
     value = base64.b64decode(encoded)
     try:
-        lines = [line.strip() for line in value.decode().split("\n")]
+        text = value.decode()
     except UnicodeDecodeError:
         return None
-    counted = sum(1 for line in lines if line and not line.startswith("#"))
-    return DenyList(counted, hmac.new(key.encode(), b"deny-list\0" + value, hashlib.sha256).hexdigest()[:16])
+    mark = hmac.new(key.encode(), b"deny-list\0" + value, hashlib.sha256).hexdigest()[:16]
+    return DenyList(sum(1 for _ in denied(text)), mark)
 
 
 def job_fact(job: Raw, pods: list[Raw]) -> JobFact:

@@ -16,6 +16,7 @@ from slmfleet.plan.fleet import SHORTEST_PEAK_SECONDS, Demand
 from slmfleet.plan.gateway import ADMIN
 from slmfleet.plan.placement import RecentCalls
 from slmfleet.plan.pool import adapter_name
+from slmfleet.wire.addresses import authority
 from slmfleet.wire.signals import GatewaySignals
 
 LLM_SECONDS = 30.0
@@ -80,7 +81,7 @@ class Board:
 
     async def _ask(self, client: httpx.AsyncClient, key: str, address: str) -> None:
         try:
-            answer = await client.get(f"http://{address}:{ADMIN}/signals")
+            answer = await client.get(f"http://{authority(address, ADMIN)}/signals")
             signals = GatewaySignals.model_validate_json(answer.content)
         except (httpx.HTTPError, ValidationError) as error:
             log.debug("gateway %s gave no signals: %s", key, str(error).splitlines()[0] if str(error) else error)

@@ -16,6 +16,7 @@ import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException
 
 from slmfleet.plan.pool import GRPC, Adapter
+from slmfleet.wire.addresses import authority
 
 MODEL = "slm"
 
@@ -32,7 +33,7 @@ class Triton:
     """One server."""
 
     def __init__(self, address: str, key: str, timeout_seconds: float = 10.0) -> None:
-        self._url = f"{address}:{GRPC}"
+        self._url = authority(address, GRPC)
         self._key = key
         self._timeout = timeout_seconds
 

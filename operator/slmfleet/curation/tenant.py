@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from slmfleet.curation.detect import Detector, TenantPattern
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.models import model_of
 from slmfleet.wire.base import Strict
+from slmfleet.wire.denylist import KIND, denied
 from slmfleet.wire.jobs import RedactionRules
-
-KIND = r"^[a-z][a-z0-9_]{0,40}$"
 
 
 class PatternRule(Strict):
@@ -60,19 +58,12 @@ def rules_of(detector: Detector) -> RedactionRules:
 
 
 def deny_list(path: Path) -> list[tuple[str, str]]:
-    """(value, kind) of each line: a value, and after a tab its kind (`deny_list` where there is none)."""
-    found = []
-    for number, line in enumerate(_read("--deny", path).split("\n"), 1):
-        value, _, kind = line.partition("\t")
-        value, kind = value.strip(), kind.strip() or "deny_list"
-        if not value or value.startswith("#"):
-            continue
-        if not re.match(KIND, kind):
-            raise CurationError("DenyListInvalid", f"--deny {path} line {number}: kind {kind!r} is not {KIND}")
-        if not any(c.isalnum() for c in value) or len(value) < 2:
-            raise CurationError("DenyListInvalid", f"--deny {path} line {number}: a value has two characters or more")
-        found.append((value, kind))
-    return found
+    """(value, kind) of each line (`wire.denylist`). Raises CurationError for one that cannot be used."""
+    found = list(denied(_read("--deny", path)))
+    for entry in found:
+        if (fault := entry.fault) is not None:
+            raise CurationError("DenyListInvalid", f"--deny {path} line {entry.line}: {fault}")
+    return [(entry.value, entry.kind) for entry in found]
 
 
 def tenant_patterns(path: Path) -> list[TenantPattern]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from slmfleet.wire.addresses import authority
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -16,13 +18,13 @@ class Origin:
     host_header: bytes = field(init=False, compare=False)  # with the port where it is not the scheme's own
 
     def __post_init__(self) -> None:
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        whole = authority(self.host, self.port)
         own_port = self.port == (443 if self.tls else 80)
-        object.__setattr__(self, "host_header", (host if own_port else f"{host}:{self.port}").encode())
+        header = whole.removesuffix(f":{self.port}") if own_port else whole
+        object.__setattr__(self, "host_header", header.encode())
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{authority(self.host, self.port)}"
 
 
 def parse_url(url: str) -> tuple[Origin, bytes]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 import httptools
 
 from slmfleet.gateway import errors
+from slmfleet.gateway.binding import plain
 from slmfleet.gateway.errors import ApiError
 from slmfleet.gateway.exchange import JSON, Exchange, Limits, Request
 from slmfleet.gateway.headers import Header, Headers
@@ -84,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        self._peer = str((transport.get_extra_info("peername") or ("",))[0])
+        self._peer = plain(str((transport.get_extra_info("peername") or ("",))[0]))
         self._since = self.server.loop.time()
         self.server.connections.add(self)
         if len(self.server.connections) > self.server.limits.connections:

@@ -23,6 +23,7 @@ from slmfleet.gateway.accesslog import AccessLog
 from slmfleet.gateway.admin import Admin, registry
 from slmfleet.gateway.allocator import collect_seldom, keep_buffers
 from slmfleet.gateway.app import App
+from slmfleet.gateway.binding import EVERYWHERE, everywhere
 from slmfleet.gateway.call import Calls
 from slmfleet.gateway.capture import Capture
 from slmfleet.gateway.counters import Counters
@@ -42,6 +43,7 @@ from slmfleet.gateway.tls import Certificate
 from slmfleet.gateway.upstream import Client
 from slmfleet.gateway.watch import Watcher
 from slmfleet.gateway.windows import SharedWindows
+from slmfleet.wire.addresses import authority, host_and_port
 
 SWEEP_SECONDS = 5.0
 QUIET_SECONDS = 0.5
@@ -63,8 +65,8 @@ class Options:
     """What the command line says."""
 
     table: Path
-    listen: str = "0.0.0.0:8080"
-    admin: str = "0.0.0.0:9090"
+    listen: str = "[::]:8080"
+    admin: str = "[::]:9090"
     store: Path | None = None
     origin_key: bytes | None = None
     drain_seconds: float = 20.0
@@ -233,24 +235,27 @@ async def serve(
 async def listen(
     server: Server, address: str, certificate: Certificate | None = None, *, shared: bool = False
 ) -> asyncio.Server:
-    """Open a listener on HOST:PORT (`shared`: with other processes) or unix:PATH.
+    """Open a listener on HOST:PORT (`shared`: with other processes) or unix:PATH. An empty host, or [::], is every
+    address of the machine.
 
     Raises OSError, or ValueError for an address that is none.
     """
     loop = asyncio.get_running_loop()
     if address.startswith("unix:"):
         return await loop.create_unix_server(lambda: Connection(server), address.removeprefix("unix:"))
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        raise ValueError(f"not HOST:PORT: {address!r}")
+    host, port = host_and_port(address)
+    tls = certificate.context if certificate else None
+    if host in EVERYWHERE:
+        bound = everywhere(port, shared=shared)
+        return await loop.create_server(lambda: Connection(server), sock=bound, backlog=BACKLOG, ssl=tls)
     return await loop.create_server(
         lambda: Connection(server),
-        host.strip("[]") or None,
-        int(port),
+        host,
+        port,
         backlog=BACKLOG,
         reuse_address=True,
         reuse_port=shared,
-        ssl=certificate.context if certificate else None,
+        ssl=tls,
     )
 
 
@@ -264,5 +269,5 @@ def address_of(listener: asyncio.Server) -> str:
     """Where a listener listens, as `listen` takes it; `closed` where it does not."""
     with contextlib.suppress(IndexError, OSError):
         name = listener.sockets[0].getsockname()
-        return f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
+        return f"unix:{name}" if isinstance(name, str) else authority(name[0], name[1])
     return "closed"

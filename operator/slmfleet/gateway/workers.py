@@ -26,6 +26,7 @@ from typing import Any
 import orjson
 
 from slmfleet.gateway.admin import TEXT
+from slmfleet.gateway.binding import EVERYWHERE, everywhere
 from slmfleet.gateway.exchange import JSON, Exchange
 from slmfleet.gateway.heartbeat import end_when_silent, tell_where_it_stands
 from slmfleet.gateway.log import log
@@ -34,6 +35,7 @@ from slmfleet.gateway.server import FLUSH_SECONDS, Options, address_of, listen, 
 from slmfleet.gateway.summing import sum_metrics, sum_signals
 from slmfleet.gateway.table import Fingerprint, LoadClassifier
 from slmfleet.gateway.windows import make as make_windows
+from slmfleet.wire.addresses import authority, host_and_port
 
 ASK_SECONDS = 2.0
 SHORT_LIFE_SECONDS = 5.0
@@ -101,7 +103,7 @@ class Supervisor:
         with reserve(self._options.listen) as held, tempfile.TemporaryDirectory(prefix="slmfleet-") as folder:
             admin_server = Server(self._admin, self._options.limits, loop)
             admin = await listen(admin_server, self._options.admin)
-            address = f"{held.getsockname()[0]}:{held.getsockname()[1]}"
+            address = authority(*held.getsockname()[:2])
             windows = Path(folder) / "windows"
             make_windows(windows)
             shared = _of_one_worker(self._options, self._count, address, windows)
@@ -233,13 +235,12 @@ class Supervisor:
 
 def reserve(address: str) -> socket.socket:
     """Hold HOST:PORT for workers that listen there. Raises OSError where somebody does, ValueError for no address."""
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        raise ValueError(f"not HOST:PORT: {address!r}")
-    family, _, _, _, place = socket.getaddrinfo(
-        host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    with socket.socket(family) as probe:  # a second gateway would share the port silently
+    host, port = host_and_port(address)
+    if host in EVERYWHERE:
+        everywhere(port).close()  # a second gateway would share the port silently
+        return everywhere(port, shared=True)
+    family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family) as probe:  # as above
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(place)
     held = socket.socket(family)

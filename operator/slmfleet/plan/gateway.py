@@ -62,7 +62,7 @@ def _deployment(config: Config, router: RouterObject) -> Object:
     name, spec = router.meta.name, router.spec
     container = {
         "name": "gateway", "image": config.images.slmfleet,
-        "args": ["gateway", "--table", TABLE_FILE, "--listen", f"0.0.0.0:{PORT}", "--admin", f"0.0.0.0:{ADMIN}",
+        "args": ["gateway", "--table", TABLE_FILE, "--listen", f"[::]:{PORT}", "--admin", f"[::]:{ADMIN}",
                  "--store", config.store_mount, "--origin-key-file", "/keys/origin",
                  *(("--workers", str(spec.gateway.workers)) if spec.gateway.workers > 1 else ()),
                  *_seeing(spec.gateway)],

@@ -169,6 +169,7 @@ def deployment(config: Config, base: BaseObject, replicas: int, prefix: str) -> 
            {"name": "SLM_MAX_RANK", "value": str(spec.max_rank)},
            {"name": "SLMFLEET_CONTROL_KEY",
             "valueFrom": {"secretKeyRef": {"name": KEYS, "key": "control"}}},
+           {"name": "SLM_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
            *({"name": item.name, "value": item.value} for item in spec.overlay.env)]
     container = {
         "name": "triton", "image": spec.image or config.images.pool, "command": [config.pool.python],

@@ -17,6 +17,7 @@ from slmfleet.api.redaction import Redaction, RedactionStatus
 from slmfleet.plan.facts import DenyList, RouterObject
 from slmfleet.plan.names import PART, short
 from slmfleet.plan.pods import SecretMount
+from slmfleet.wire.denylist import listed
 from slmfleet.wire.expressions import Expression
 
 RULES, PRIVATE = "/redaction/rules", "/redaction/private"
@@ -39,7 +40,7 @@ def told(spec: Redaction) -> Told:
     if spec.deny_list:
         found.options.extend(("--deny", f"{RULES}/deny.txt"))
         found.files["deny.txt"] = DENY
-        found.annotations[DENY] = "".join(f"{each.value}\t{each.kind}\n" for each in spec.deny_list)
+        found.annotations[DENY] = listed((each.value, each.kind) for each in spec.deny_list)
     if spec.patterns:
         found.options.extend(("--patterns", f"{RULES}/patterns.yaml"))
         found.files["patterns.yaml"] = PATTERNS

@@ -15,6 +15,7 @@ from slmfleet.plan.fitting import LeftOut, fitted
 from slmfleet.plan.names import digest
 from slmfleet.plan.pool import HTTP, adapter_name
 from slmfleet.wire import routes
+from slmfleet.wire.addresses import authority
 
 API_KEY_FILE = "/etc/slmfleet/llm/key"
 GENERALIST_KEY_FILE = "/etc/slmfleet/generalist/key"
@@ -79,7 +80,7 @@ def _pool(name: str, facts: RouterFacts) -> routes.Pool | None:
     base, template = facts.bases.get(name), facts.templates.get(name)
     if base is None or template is None:
         return None
-    endpoints = [routes.Endpoint(url=f"http://{e.address}:{HTTP}", adapters=list(e.adapters))
+    endpoints = [routes.Endpoint(url=f"http://{authority(e.address, HTTP)}", adapters=list(e.adapters))
                  for e in base.status.endpoints if e.ready]
     pool = base.spec.pool
     return routes.Pool(name=name, chat_template=template.template, bos_token=template.bos, eos_token=template.eos,

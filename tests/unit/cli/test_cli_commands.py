@@ -15,6 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from slmfleet.cli.main import COMMANDS, app
+from slmfleet.cli.operator import _liveness
 
 ROOT = Path(__file__).parents[3]
 
@@ -255,3 +256,15 @@ def test_a_wrong_setting_is_refused_by_its_field(tmp_path: Path, text: str, told
     file = tmp_path / "config.yaml"
     file.write_text(text)
     assert told in refused("operator", "--config", file)
+
+
+@pytest.mark.parametrize(
+    ("pod_address", "url"),
+    [
+        ("", "http://0.0.0.0:8080/healthz"),
+        ("10.0.0.9", "http://0.0.0.0:8080/healthz"),
+        ("fd00::9", "http://[::]:8080/healthz"),
+    ],
+)
+def test_the_operator_answers_the_kubelet_by_the_family_of_its_pod(pod_address: str, url: str) -> None:
+    assert _liveness(pod_address) == url

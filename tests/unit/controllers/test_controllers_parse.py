@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slmfleet.controllers import parse
+from slmfleet.wire.denylist import denied, listed
 
 
 def job(*done: str, kind: str = "Job", **status: Any) -> dict[str, Any]:
@@ -33,6 +34,23 @@ def test_a_deny_list_is_counted_and_its_digest_needs_the_key() -> None:
     assert found == parse.deny_list(text, "key")
     assert found.digest != parse.deny_list(text, "another").digest  # type: ignore[union-attr]
     assert parse.deny_list(base64.b64encode(b"\xff").decode(), "key") is None
+
+
+COUNTS = {"": 0, "x": 1, "Falcon\n": 1, "\tproject\n": 0, "#\tx\n # no\n": 0, "a\t\n\tb\n c d \tkind \r\n": 2,
+          "one\n\n\ntwo\tproject": 2}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", COUNTS)
+def test_as_many_values_are_counted_as_a_job_redacts(text: str) -> None:
+    """A line of a kind without a value once was one for the operator, and none for the job."""
+    found = parse.deny_list(base64.b64encode(text.encode()).decode(), "key")
+    assert found is not None and found.values == len(list(denied(text))) == COUNTS[text]
+
+
+def test_what_is_written_is_what_is_read() -> None:
+    entries = [("Falcon Nine", "project"), ("Müller & Söhne", "deny_list"), ("a, b", "x_1")]
+    assert [(entry.value, entry.kind) for entry in denied(listed(entries))] == entries
+    assert [entry.line for entry in denied("# ours\n\nFalcon\n")] == [3]
 
 
 STATES: list[tuple[dict[str, Any], str]] = [

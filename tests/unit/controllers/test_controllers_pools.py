@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -41,6 +42,15 @@ async def test_a_failed_move_is_remembered_until_it_works(
     parts: Any = Parts()
     assert await basemodel._move(parts, memory, (ONE,)) == (raised is None)
     assert memory.trouble("10.0.0.1") == trouble
+
+
+@pytest.mark.parametrize("address, url", [("127.0.0.1", "127.0.0.1:8001"), ("::1", "[::1]:8001")])
+async def test_a_server_is_spoken_to_at_its_address_of_either_family(address: str, url: str) -> None:
+    """Nobody listens there: an address that gRPC cannot read would be told as such."""
+    with pytest.raises(NoAnswer) as told:
+        await Triton(address, "key", timeout_seconds=1.0).adapters()
+    assert url in str(told.value)
+    assert not re.search("resol|DNS|lookup", str(told.value), re.IGNORECASE)
 
 
 async def test_what_is_no_longer_wanted_is_forgotten() -> None:

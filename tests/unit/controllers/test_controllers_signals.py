@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from slmfleet.controllers.signals import Board
@@ -33,6 +34,21 @@ class Watch:
 @pytest.fixture
 def watch() -> Watch:
     return Watch()
+
+
+@pytest.mark.parametrize("address, host", [("10.0.0.9", "10.0.0.9:9090"), ("fd00::9", "[fd00::9]:9090")])
+async def test_a_gateway_is_asked_at_its_address_of_either_family(address: str, host: str) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.url.netloc.decode()}{request.url.path}")
+        return httpx.Response(200, text=GatewaySignals(instance="i").model_dump_json())
+
+    board = Board(lambda: {"agents/g-0": address}, lambda router: None)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        await board.look(client)
+    assert asked == [f"{host}/signals"]
+    assert [signals.instance for signals in board.of("agents")] == ["i"]
 
 
 def test_nothing_is_known_at_first(watch: Watch) -> None:

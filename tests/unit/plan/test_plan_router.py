@@ -26,6 +26,7 @@ from plan_builders import (
 )
 
 from slmfleet.api.router import RouterStatus
+from slmfleet.gateway.origin import parse_url
 from slmfleet.plan.facts import JobFact, Plan, RouterFacts, RouterObject
 from slmfleet.plan.gateway import DIGEST
 from slmfleet.plan.router import RETRY_SECONDS, plan_router
@@ -242,6 +243,15 @@ def test_a_specialist_is_routed_once_it_has_a_revision() -> None:
     (route,) = table["specialists"]
     assert route["stable"] == {"name": "adadadadadad", "adapter": "intents-adadadadadad", "pool": "tiny"}
     assert table["pools"][0]["endpoints"] == [{"url": "http://10.0.0.9:8000", "adapters": ["intents-adadadadadad"]}]
+
+
+def test_a_server_with_an_ipv6_address_is_reached_by_it() -> None:
+    held = serving("intents-adadadadadad")
+    held["endpoints"][0]["address"] = "fd00::9"
+    table, _ = table_of(planned(router(), **{**on_pool(), "bases": {"tiny": base(status=held)}}))
+    (endpoint,) = table["pools"][0]["endpoints"]
+    assert endpoint["url"] == "http://[fd00::9]:8000"
+    assert str(parse_url(endpoint["url"])[0]) == endpoint["url"], "as the gateway reads it"
 
 
 def test_a_specialist_of_another_router_is_not_routed() -> None:
