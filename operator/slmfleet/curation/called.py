@@ -13,7 +13,7 @@ from slmfleet.curation import naming
 from slmfleet.curation.asking import Namer
 from slmfleet.curation.describe import Cluster, examples_of, redacted
 from slmfleet.curation.detect import Detector
-from slmfleet.curation.naming import Likeness
+from slmfleet.curation.naming import DeniedWords, Likeness
 from slmfleet.curation.spoken import ABOUT_CHARACTERS, TITLE_CHARACTERS, one_line, slug_of
 
 
@@ -24,7 +24,7 @@ class Names:
     previous: Sequence[Likeness]
     detector: Detector
     namer: Namer | None = None
-    denied: frozenset[str] = field(init=False)
+    denied: DeniedWords = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "denied", naming.denied_words(self.detector.deny))

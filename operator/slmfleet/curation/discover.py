@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -184,7 +184,7 @@ def _free(
     return clusters
 
 
-def _parts(cluster: Cluster, embedder: Embedder, seed: int, denied: frozenset[str]) -> tuple[Part, ...]:
+def _parts(cluster: Cluster, embedder: Embedder, seed: int, denied: Container[str]) -> tuple[Part, ...]:
     """A task's meanings, from a sample of its calls; none where it shows no structure."""
     step = max(1, len(cluster.members) // PART_CALLS)
     sample = cluster.members[::step][:PART_CALLS]
@@ -224,7 +224,7 @@ def _named(calls: Sequence[Call], groups: Sequence[Group], names: Names) -> list
 
 
 def _likeness(
-    members: Sequence[Call], labels: LabelField | None, denied: frozenset[str] = frozenset(), common: int = 5
+    members: Sequence[Call], labels: LabelField | None, denied: Container[str] = frozenset(), common: int = 5
 ) -> Likeness:
     """What the next run compares: labels, frames, and words that at least `common` calls share."""
     count = Counter(w for c in members for w in set(words_of(c.frame.user[:600])))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from slmfleet.curation import personal
 from slmfleet.curation.calls import Call
 from slmfleet.curation.shapes import LabelField, Shape
-from slmfleet.curation.words import best, common_words, latin, tells, words_of
+from slmfleet.curation.words import best, by_dictionary, common_words, latin, tells, words_of
 
 NAME_CHARACTERS = 48
 SAME_TASK = 0.35
@@ -42,29 +42,43 @@ def slug(parts: Sequence[str]) -> str:
     return cut.strip("-") or "task"
 
 
-def denied_words(deny: Iterable[tuple[str, str]]) -> frozenset[str]:
+@dataclass(frozen=True)
+class DeniedWords:
+    """`uncut`: values of scripts without spaces, a line each. A dictionary cuts a name as its neighbours have it, so
+    every part of them is denied."""
+
+    words: frozenset[str] = frozenset()
+    uncut: str = ""
+
+    def __contains__(self, word: object) -> bool:
+        return word in self.words or (isinstance(word, str) and by_dictionary(word) and word in self.uncut)
+
+
+def denied_words(deny: Iterable[tuple[str, str]]) -> DeniedWords:
     """Words of a tenant's deny list that are no common ones: they may be in no name."""
-    return frozenset(w for value, _ in deny for w in words_of(value) if w not in personal.common_words())
+    values = [value for value, _ in deny]
+    words = frozenset(w for value in values for w in words_of(value) if w not in personal.common_words())
+    return DeniedWords(words, "\n".join(filter(by_dictionary, values)))
 
 
 def top_terms(
-    members: Sequence[Call], others: Sequence[Call], count: int = 3, denied: frozenset[str] = frozenset()
+    members: Sequence[Call], others: Sequence[Call], count: int = 3, denied: Container[str] = frozenset()
 ) -> list[str]:
     """Words that many of the task's inputs have and few others do. Words of a few calls are left out: a name must not
     carry what one person said."""
     ours = Counter(w for c in members for w in set(words_of(c.frame.user[:600])))
     theirs = Counter(w for c in others for w in set(words_of(c.frame.user[:600])))
-    floor, common = max(5, 0.02 * len(members)), common_words([c.frame.user[:600] for c in members]) | denied
+    floor, common = max(5, 0.02 * len(members)), common_words([c.frame.user[:600] for c in members])
     score = {
         w: n / len(members) - theirs[w] / max(1, len(others))
         for w, n in ours.items()
-        if n >= floor and tells(w, common)
+        if n >= floor and tells(w, common) and w not in denied
     }
     return best(score, count)
 
 
 def own_terms(
-    groups: Sequence[Sequence[Call]], count: int = 3, denied: frozenset[str] = frozenset()
+    groups: Sequence[Sequence[Call]], count: int = 3, denied: Container[str] = frozenset()
 ) -> list[list[str]]:
     """The same for many groups at once, of each against all the others: share within times log of how few others have
     the word (class-based tf-idf, Grootendorst 2022, arXiv 2203.05794)."""
@@ -75,13 +89,13 @@ def own_terms(
         for word, value in each.items():
             total[word] += value
     found = []
-    common = common_words([c.frame.user[:600] for group in groups for c in group]) | denied
+    common = common_words([c.frame.user[:600] for group in groups for c in group])
     for mine, shares, group in zip(within, share, groups, strict=True):
         floor = max(3, 0.05 * len(group))
         score = {
             w: shares[w] * math.log(1 + len(groups) / total[w])
             for w, n in mine.items()
-            if n >= floor and tells(w, common)
+            if n >= floor and tells(w, common) and w not in denied
         }
         found.append(best(score, count))
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Container
 
 from slmfleet.curation import naming
 from slmfleet.curation.words import latin
@@ -29,7 +29,7 @@ def one_line(text: str, most: int) -> str:
     return (cut[: cut.rindex(" ")] if " " in cut else cut).rstrip(" ,;:-–—(/") + "…"
 
 
-def slug_of(text: str, first: str, denied: Collection[str]) -> str | None:
+def slug_of(text: str, first: str, denied: Container[str]) -> str | None:
     """A name for Kubernetes; None where nothing of the text may be in one.
 
     It begins with a word for what the task answers, as names of own words do: gateways take a call whose `model` is a

@@ -1,9 +1,9 @@
 """The words of a text in any script, for the names and the likeness of tasks.
 
 Python's `\\w` ends a word at every vowel sign of Hindi, and scripts without spaces have no words for it at all. Here
-letters keep their signs, CamelCase is taken apart in every script that has case, and runs of Chinese characters become
-their pairs. Not covered: scripts without spaces other than Chinese and Japanese (Thai, Lao, Khmer, Burmese: what stands
-between two spaces is one word); Japanese in hiragana alone, which is mostly grammar.
+letters keep their signs, CamelCase is taken apart in every script that has case, runs of Chinese characters become
+their pairs, and Thai, Lao, Khmer and Burmese are cut by ICU's dictionaries. Not covered: Japanese in hiragana alone,
+which is mostly grammar; words that a dictionary lacks, such as names, which come out in pieces.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from slmfleet.curation.language import COMMON, UNDETERMINED, language_of
 
 _ASCII = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SPACELESS = re.compile(r"[\u4e00-\u9fff\u3400-\u4dbf\u3005]+|[\u30a0-\u30ff]+|[\u3041-\u309f]+")
+_DICTIONARY = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\uaa60-\uaa7f]+")
 _IDEOGRAPH = re.compile(r"[\u3005\u3400-\u4dbf\u4e00-\u9fff]+")
 _EAST_ASIAN = "\u2e80"
 # Chinese particles, pronouns and the like, which stand between words.
@@ -51,6 +52,11 @@ def common_words(texts: Sequence[str]) -> frozenset[str]:
     found = [language_of(t) for t in texts[:: max(1, len(texts) // 400)]]
     spoken = {c for c in set(found) if c != UNDETERMINED and found.count(c) >= _FEWEST * len(found)}
     return frozenset(_ENGLISH.split()).union(*(COMMON.get(code, ()) for code in spoken))
+
+
+def by_dictionary(text: str) -> bool:
+    """Whether a text, or a word, has letters of a script that only a dictionary cuts into words."""
+    return _DICTIONARY.search(text) is not None
 
 
 def best(score: Mapping[str, float], count: int) -> list[str]:
@@ -90,8 +96,12 @@ def latin(word: str) -> str:
 
 
 def _parts(word: str) -> Iterator[str]:
-    """A word as it is; one of a script without spaces by kind of character, Chinese characters two by two."""
+    """A word as it is; one of a script without spaces by kind of character, Chinese characters two by two, or by the
+    dictionary."""
     runs = _SPACELESS.findall(word)
+    if not runs and by_dictionary(word):
+        yield from _DICTIONARY.sub(lambda run: f" {' '.join(_cut(run.group()))} ", word).split()
+        return
     if not runs:
         yield word
         return
@@ -102,6 +112,14 @@ def _parts(word: str) -> Iterator[str]:
             continue
         for piece in filter(None, _BETWEEN.split(run)):
             yield from (piece[i : i + 2] for i in range(max(1, len(piece) - 1)))
+
+
+def _cut(run: str) -> list[str]:
+    from icu4py.breakers import WordBreaker
+
+    # NFKC takes the vowel am apart, and the dictionaries have it whole.
+    whole = run.replace("\u0e4d\u0e32", "\u0e33").replace("\u0ecd\u0eb2", "\u0eb3")
+    return [word for word in WordBreaker(whole, "th") if word[0].isalpha()]  # the locale does not matter to them
 
 
 @cache
