@@ -98,8 +98,11 @@ async def work(setting: str, calls: int) -> None:
         await gateway.start()
         requests = _requests(setting)
         await _send(gateway, requests, 200)
+        while gateway.app.counters.capture.records < gateway.app.counters.capture.noted:
+            await asyncio.sleep(0.05)
         subprocess.run(["callgrind_control", "-i", "on", str(os.getpid())], check=True, capture_output=True)  # noqa: ASYNC221
         await _send(gateway, requests, calls)
+        gateway.app.capture.close(60)  # the log's thread seals seconds later, of itself
         subprocess.run(["callgrind_control", "-i", "off", str(os.getpid())], check=True, capture_output=True)  # noqa: ASYNC221
         await gateway.stop()
 
