@@ -90,21 +90,27 @@ async def work(setting: str, calls: int) -> None:
     """Send calls one after another, counting from the second part on."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        options = Options(_table(setting, folder), "127.0.0.1:0", "127.0.0.1:0", store=folder)
+        options = Options(_table(setting, folder, calls), "127.0.0.1:0", "127.0.0.1:0", store=folder)
         gateway = Gateway(options, load=Classifier.load, fingerprint=frame_fingerprint)
         client = LoopbackClient(asyncio.get_running_loop())
         client.answer = {"stream": _STREAM, **dict.fromkeys(BY_SPECIALIST, _SERVED)}.get(setting, _WHOLE)
         gateway.app.client = gateway.app.specialists._client = client
         await gateway.start()
         requests = _requests(setting)
-        await _send(gateway, requests, 200)
-        while gateway.app.counters.capture.records < gateway.app.counters.capture.noted:
-            await asyncio.sleep(0.05)
+        await _send(gateway, requests, calls)
+        await _logged(gateway)
         subprocess.run(["callgrind_control", "-i", "on", str(os.getpid())], check=True, capture_output=True)  # noqa: ASYNC221
         await _send(gateway, requests, calls)
-        gateway.app.capture.close(60)  # the log's thread seals seconds later, of itself
+        await _logged(gateway)
         subprocess.run(["callgrind_control", "-i", "off", str(os.getpid())], check=True, capture_output=True)  # noqa: ASYNC221
         await gateway.stop()
+
+
+async def _logged(gateway: Gateway) -> None:
+    """Until the log's thread has done its part of all calls so far."""
+    counter = gateway.app.counters.capture
+    while counter.records < counter.noted:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
 
 
 async def _send(gateway: Gateway, requests: list[bytes], calls: int) -> None:
@@ -128,7 +134,7 @@ async def _send(gateway: Gateway, requests: list[bytes], calls: int) -> None:
     await done
 
 
-def _table(setting: str, folder: Path) -> Path:
+def _table(setting: str, folder: Path, calls: int) -> Path:
     llm = "http://127.0.0.1:1/v1"
     content: dict[str, Any] = {"router": "bench/router", "llm": {"url": llm}}
     if setting.startswith("everything") or setting == "220 KB":
@@ -136,6 +142,7 @@ def _table(setting: str, folder: Path) -> Path:
         (folder / "classifier").write_bytes(made.read_bytes())
         recipient = str(pyrage.x25519.Identity.generate().to_public())
         capture = {"enabled": True, "recipients": [recipient], "body_limit_bytes": 16_384}
+        capture |= {"segment_records": calls, "segment_seconds": 600}  # always one segment
         content = table(draw(SPECIALISTS), folder / "classifier", llm) | {"capture": capture}
     if setting in BY_SPECIALIST:
         content |= _pool_of_two() | ({"hedge_percent": 0} if setting == BY_SPECIALIST[1] else {})
