@@ -36,7 +36,8 @@ from slmfleet.gateway.upstream import Client, UpstreamConnection  # noqa: E402
 from slmfleet.recognise import Classifier, frame_fingerprint  # noqa: E402
 
 BY_SPECIALIST = ("a specialist answers", "a specialist answers, no hedging")
-SETTINGS = ("pass-through", "everything on, frames known", "everything on", "stream", "220 KB", *BY_SPECIALIST)
+STREAMS = ("stream", "everything on, stream")
+SETTINGS = ("pass-through", "everything on, frames known", "everything on", *STREAMS, "220 KB", *BY_SPECIALIST)
 SPECIALISTS = 100
 CHUNKS = 200
 _CHUNK = b'data: {"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"token "}}]}\n\n'
@@ -93,7 +94,7 @@ async def work(setting: str, calls: int) -> None:
         options = Options(_table(setting, folder, calls), "127.0.0.1:0", "127.0.0.1:0", store=folder)
         gateway = Gateway(options, load=Classifier.load, fingerprint=frame_fingerprint)
         client = LoopbackClient(asyncio.get_running_loop())
-        client.answer = {"stream": _STREAM, **dict.fromkeys(BY_SPECIALIST, _SERVED)}.get(setting, _WHOLE)
+        client.answer = {**dict.fromkeys(STREAMS, _STREAM), **dict.fromkeys(BY_SPECIALIST, _SERVED)}.get(setting, _WHOLE)
         gateway.app.client = gateway.app.specialists._client = client
         await gateway.start()
         requests = _requests(setting)
@@ -162,7 +163,7 @@ def _pool_of_two() -> dict[str, Any]:
 
 def _requests(setting: str) -> list[bytes]:
     size = load.PAYLOADS["220 KB" if setting == "220 KB" else "1 KB"]
-    texts = load.bodies(draw(SPECIALISTS), size, stream=setting == "stream")
+    texts = load.bodies(draw(SPECIALISTS), size, stream=setting in STREAMS)
     known = [text for number, text in enumerate(texts) if number % load.UNKNOWN or "known" not in setting]
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: x\r\ncontent-type: application/json\r\n"
     bodies = [text.replace(load.MARK, str(number)).encode() for number, text in enumerate(known)]
@@ -177,7 +178,7 @@ def count(setting: str, calls: int) -> float:
     found = re.findall(r"Collected : (\d+)", done.stderr)
     if done.returncode or not found:
         raise SystemExit(f"{setting}: {done.stderr[-500:]}")
-    return sum(map(int, found)) / calls / (CHUNKS if setting == "stream" else 1)
+    return sum(map(int, found)) / calls / (CHUNKS if setting in STREAMS else 1)
 
 
 def main() -> None:
@@ -189,7 +190,7 @@ def main() -> None:
         uvloop.run(work(chosen.work, chosen.calls))
         return
     for setting in SETTINGS:
-        calls = max(1, chosen.calls // 20) if setting == "stream" else chosen.calls
+        calls = max(1, chosen.calls // 20) if setting in STREAMS else chosen.calls
         print(f"{setting}: {count(setting, calls):,.0f}", flush=True)
 
 

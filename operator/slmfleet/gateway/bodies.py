@@ -16,6 +16,7 @@ MAX_DECODED_BYTES = 64 << 20
 _INPUT = re.compile(rb'"(?:prompt_tokens|input_tokens)"\s*:\s*(\d+)')
 _OUTPUT = re.compile(rb'"(?:completion_tokens|output_tokens)"\s*:\s*(\d+)')
 _USAGE = b'"usage"'
+_TOKENS = b'_tokens"'
 _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)+")
 
 
@@ -38,6 +39,8 @@ def decode(data: bytes, encoding: bytes | None) -> bytes | None:
 
 def token_counts(tail: bytes) -> tuple[int, int]:
     """Input and output tokens from the end of an answer, zeros where it does not say. Cheap: no parsing."""
+    if _TOKENS not in tail:
+        return 0, 0
     usage = tail[max(0, tail.rfind(_USAGE)) :]
     inputs, outputs = _INPUT.findall(usage), _OUTPUT.findall(usage)
     if not inputs and not outputs and len(usage) < len(tail):
