@@ -53,17 +53,19 @@ def assemble(stream: bytes, api: str) -> Any:
 
     Raises AttributeError, LookupError, TypeError or ValueError for fields of a kind that no API sends.
     """
-    events = [event for event in map(_event_data, _EVENT_END.split(stream)) if event is not None]
+    blocks = _EVENT_END.split(stream) if b"\r" in stream else stream.split(b"\n\n")  # the latter is far faster
+    events = [event for event in map(_event_data, blocks) if event is not None]
     together = {"responses": _from_responses, "messages": _from_messages}.get(api, _from_chunks)
     return together(events)
 
 
 def _event_data(block: bytes) -> Any:
-    lines = [line[5:].removeprefix(b" ") for line in block.splitlines() if line.startswith(b"data:")]
-    if not lines or lines == [b"[DONE]"]:
+    lines = block.splitlines() if b"\n" in block or b"\r" in block else (block,)
+    data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+    if not data or data == [b"[DONE]"]:
         return None
     try:
-        return orjson.loads(b"\n".join(lines))
+        return orjson.loads(b"\n".join(data))
     except orjson.JSONDecodeError:
         return None
 
