@@ -94,7 +94,8 @@ async def work(setting: str, calls: int) -> None:
         options = Options(_table(setting, folder, calls), "127.0.0.1:0", "127.0.0.1:0", store=folder)
         gateway = Gateway(options, load=Classifier.load, fingerprint=frame_fingerprint)
         client = LoopbackClient(asyncio.get_running_loop())
-        client.answer = {**dict.fromkeys(STREAMS, _STREAM), **dict.fromkeys(BY_SPECIALIST, _SERVED)}.get(setting, _WHOLE)
+        answers = dict.fromkeys(STREAMS, _STREAM) | dict.fromkeys(BY_SPECIALIST, _SERVED)
+        client.answer = answers.get(setting, _WHOLE)
         gateway.app.client = gateway.app.specialists._client = client
         await gateway.start()
         requests = _requests(setting)
