@@ -36,7 +36,8 @@ from slmfleet.gateway.upstream import Client, UpstreamConnection  # noqa: E402
 from slmfleet.recognise import Classifier, frame_fingerprint  # noqa: E402
 
 BY_SPECIALIST = ("a specialist answers", "a specialist answers, no hedging")
-SETTINGS = ("pass-through", "everything on, frames known", "everything on", "stream", "220 KB", *BY_SPECIALIST)
+STREAMS = ("stream", "everything on, stream")
+SETTINGS = ("pass-through", "everything on, frames known", "everything on", *STREAMS, "220 KB", *BY_SPECIALIST)
 SPECIALISTS = 100
 CHUNKS = 200
 _CHUNK = b'data: {"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"token "}}]}\n\n'
@@ -90,18 +91,28 @@ async def work(setting: str, calls: int) -> None:
     """Send calls one after another, counting from the second part on."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        options = Options(_table(setting, folder), "127.0.0.1:0", "127.0.0.1:0", store=folder)
+        options = Options(_table(setting, folder, calls), "127.0.0.1:0", "127.0.0.1:0", store=folder)
         gateway = Gateway(options, load=Classifier.load, fingerprint=frame_fingerprint)
         client = LoopbackClient(asyncio.get_running_loop())
-        client.answer = {"stream": _STREAM, **dict.fromkeys(BY_SPECIALIST, _SERVED)}.get(setting, _WHOLE)
+        answers = dict.fromkeys(STREAMS, _STREAM) | dict.fromkeys(BY_SPECIALIST, _SERVED)
+        client.answer = answers.get(setting, _WHOLE)
         gateway.app.client = gateway.app.specialists._client = client
         await gateway.start()
         requests = _requests(setting)
-        await _send(gateway, requests, 200)
+        await _send(gateway, requests, calls)
+        await _logged(gateway)
         subprocess.run(["callgrind_control", "-i", "on", str(os.getpid())], check=True, capture_output=True)  # noqa: ASYNC221
         await _send(gateway, requests, calls)
+        await _logged(gateway)
         subprocess.run(["callgrind_control", "-i", "off", str(os.getpid())], check=True, capture_output=True)  # noqa: ASYNC221
         await gateway.stop()
+
+
+async def _logged(gateway: Gateway) -> None:
+    """Until the log's thread has done its part of all calls so far."""
+    counter = gateway.app.counters.capture
+    while counter.records < counter.noted:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
 
 
 async def _send(gateway: Gateway, requests: list[bytes], calls: int) -> None:
@@ -125,7 +136,7 @@ async def _send(gateway: Gateway, requests: list[bytes], calls: int) -> None:
     await done
 
 
-def _table(setting: str, folder: Path) -> Path:
+def _table(setting: str, folder: Path, calls: int) -> Path:
     llm = "http://127.0.0.1:1/v1"
     content: dict[str, Any] = {"router": "bench/router", "llm": {"url": llm}}
     if setting.startswith("everything") or setting == "220 KB":
@@ -133,6 +144,7 @@ def _table(setting: str, folder: Path) -> Path:
         (folder / "classifier").write_bytes(made.read_bytes())
         recipient = str(pyrage.x25519.Identity.generate().to_public())
         capture = {"enabled": True, "recipients": [recipient], "body_limit_bytes": 16_384}
+        capture |= {"segment_records": calls, "segment_seconds": 600}  # always one segment
         content = table(draw(SPECIALISTS), folder / "classifier", llm) | {"capture": capture}
     if setting in BY_SPECIALIST:
         content |= _pool_of_two() | ({"hedge_percent": 0} if setting == BY_SPECIALIST[1] else {})
@@ -152,7 +164,7 @@ def _pool_of_two() -> dict[str, Any]:
 
 def _requests(setting: str) -> list[bytes]:
     size = load.PAYLOADS["220 KB" if setting == "220 KB" else "1 KB"]
-    texts = load.bodies(draw(SPECIALISTS), size, stream=setting == "stream")
+    texts = load.bodies(draw(SPECIALISTS), size, stream=setting in STREAMS)
     known = [text for number, text in enumerate(texts) if number % load.UNKNOWN or "known" not in setting]
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: x\r\ncontent-type: application/json\r\n"
     bodies = [text.replace(load.MARK, str(number)).encode() for number, text in enumerate(known)]
@@ -167,7 +179,7 @@ def count(setting: str, calls: int) -> float:
     found = re.findall(r"Collected : (\d+)", done.stderr)
     if done.returncode or not found:
         raise SystemExit(f"{setting}: {done.stderr[-500:]}")
-    return sum(map(int, found)) / calls / (CHUNKS if setting == "stream" else 1)
+    return sum(map(int, found)) / calls / (CHUNKS if setting in STREAMS else 1)
 
 
 def main() -> None:
@@ -179,7 +191,7 @@ def main() -> None:
         uvloop.run(work(chosen.work, chosen.calls))
         return
     for setting in SETTINGS:
-        calls = max(1, chosen.calls // 20) if setting == "stream" else chosen.calls
+        calls = max(1, chosen.calls // 20) if setting in STREAMS else chosen.calls
         print(f"{setting}: {count(setting, calls):,.0f}", flush=True)
 
 

@@ -200,11 +200,12 @@ class Capture:
 
     def _lines(self, taken: list[Logged]) -> list[bytes]:
         """The records' JSON. Lets the event loop in after every slice: it needs the same interpreter."""
-        lines = []
+        lines: list[bytes] = []
+        origins: records.Origins = {}
         begun = self._clock()
         for logged in taken:
             try:
-                lines.append(records.to_record(logged, self._key, self._spec.body_limit_bytes))
+                lines.append(records.to_record(logged, self._key, self._spec.body_limit_bytes, origins))
             except Exception as error:
                 self._lose(1, error)
             if self._clock() - begun >= SLICE_SECONDS:

@@ -26,6 +26,9 @@ ORIGIN_HEADERS = (b"authorization", b"api-key", b"x-api-key")
 _ORIGIN_KEYS = frozenset((*ORIGIN_FIELDS, "metadata"))
 _ORIGIN_TEXT = re.compile(rb'("(?:user|safety_identifier|user_id)"\s*:\s*)"((?:[^"\\]|\\.)*)"?')
 
+Origins = dict[tuple[bytes | None, str], str]
+"""What stands for whom, while a batch is written: no longer, since it holds the callers' keys."""
+
 
 @dataclass(slots=True)
 class Logged:
@@ -76,15 +79,15 @@ def is_plain(request: Mapping[str, Any] | None) -> bool:
     return request is not None and _ORIGIN_KEYS.isdisjoint(request)
 
 
-def to_record(logged: Logged, origin_key: bytes, body_limit: int) -> bytes:
-    """The record's JSON, on one line. `logged` has been cut to the limit of its time."""
+def to_record(logged: Logged, origin_key: bytes, body_limit: int, origins: Origins | None = None) -> bytes:
+    """The record's JSON, on one line. `logged` has been cut to the limit of its time. `origins`: those of a batch."""
     request, request_cut = _request(logged, origin_key)
     response, response_cut = _response(logged, origin_key, body_limit)
     record: dict[str, Any] = {
         "id": logged.id,
-        "time": datetime.fromtimestamp(logged.time, UTC),
+        "time": datetime.fromtimestamp(logged.time, UTC).replace(tzinfo=None),  # orjson asks a zone much
         "conversation": logged.conversation,
-        "origin": _origin(logged, origin_key),
+        "origin": _origin(logged, origin_key, {} if origins is None else origins),
         "api": logged.api,
         "status": logged.status,
         "latency_seconds": round(logged.latency_seconds, 6),
@@ -101,7 +104,7 @@ def to_record(logged: Logged, origin_key: bytes, body_limit: int) -> bytes:
     if request_cut or response_cut:
         record["truncated"] = True
         record["size_bytes"] = logged.request_bytes + logged.response_bytes
-    return orjson.dumps(record, option=orjson.OPT_UTC_Z)
+    return orjson.dumps(record, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
 
 
 def keyed_hash(value: bytes, key: bytes) -> str:
@@ -179,6 +182,10 @@ def _text(body: bytes, key: bytes) -> str:
     return hashed.decode("utf-8", "replace")
 
 
-def _origin(logged: Logged, key: bytes) -> str:
-    parts = {"key": logged.key, "address": logged.peer.encode() if logged.peer else None}
-    return ",".join(f"{name}={keyed_hash(value, key)}" for name, value in parts.items() if value)
+def _origin(logged: Logged, key: bytes, known: Origins) -> str:
+    who = logged.key, logged.peer
+    origin = known.get(who)
+    if origin is None:
+        parts = {"key": logged.key, "address": logged.peer.encode() if logged.peer else None}
+        origin = known[who] = ",".join(f"{name}={keyed_hash(value, key)}" for name, value in parts.items() if value)
+    return origin

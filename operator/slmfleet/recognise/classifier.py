@@ -142,10 +142,10 @@ class Classifier:
         loaded = native.library()
         if loaded is None or not self.tasks:
             return None
-        known = self.familiar
+        user, known = self.user, self.familiar
         arrays = {
-            "idf": self.idf,
-            **{f"row_{part}": getattr(self.user, part) for part in SCORES},
+            "rows": native.rows_of(self.idf, user.place, user.starts),
+            **{f"row_{part}": getattr(user, part) for part in ("tasks", "steps", "whole", "scale")},
             "bias": self.bias,
             "least": self._min_logits,
             **{part: getattr(known, part) for part in FAMILIAR},

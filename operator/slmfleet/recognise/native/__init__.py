@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from slmfleet.recognise.features import BUCKETS
 from slmfleet.recognise.native.build import LIBRARY
 
-VERSION = 3  # as `slm_version` in score.c says: a library of another one is not used
+VERSION = 4  # as `slm_version` in score.c says: a library of another one is not used
 TEXT_BYTES = 4 * 1024
 
 Floats = NDArray[np.float32]
@@ -39,16 +39,16 @@ class Best(NamedTuple):
 class _Tables(ctypes.Structure):
     _fields_ = (
         ("tasks", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("idf", "row_tasks", "row_steps", "row_starts")),
-        *((name, ctypes.c_void_p) for name in ("row_whole", "row_place", "row_scale", "bias", "least")),
+        *((name, ctypes.c_void_p) for name in ("rows", "row_tasks", "row_steps", "row_whole")),
+        *((name, ctypes.c_void_p) for name in ("row_scale", "bias", "least")),
         *((name, ctypes.c_void_p) for name in ("buckets", "steps", "starts", "absent", "step")),
     )
 
 
-class _Result(ctypes.Structure):
+class _Call(ctypes.Structure):
     _fields_ = (
-        ("first", ctypes.c_int64),
-        ("second", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("padded", "scratch", "seen", "found", "scores")),
+        *((name, ctypes.c_int64) for name in ("count", "first", "second")),
         ("first_score", ctypes.c_float),
         ("second_score", ctypes.c_float),
     )
@@ -68,11 +68,9 @@ def library() -> ctypes.PyDLL | None:
     found.slm_version.argtypes, found.slm_version.restype = (), number
     if found.slm_version() != VERSION:
         return None
-    found.slm_features.argtypes = (ctypes.c_char_p, number, pointer, number, pointer, pointer, pointer, pointer)
-    found.slm_features.restype = number
-    found.slm_score.argtypes = (pointer, pointer, number, pointer, pointer, pointer)
-    found.slm_score.restype = None
-    found.slm_familiarity.argtypes = (pointer, pointer, number, pointer, number)
+    found.slm_best.argtypes = (pointer, pointer, ctypes.c_char_p, number, pointer, number, pointer)
+    found.slm_best.restype = None
+    found.slm_familiarity.argtypes = (pointer, pointer, number)
     found.slm_familiarity.restype = ctypes.c_float
     return found
 
@@ -81,59 +79,57 @@ class Scorer:
     """One classifier's tables and the memory that a call needs. For one thread; nothing is allocated in a call."""
 
     def __init__(self, loaded: ctypes.PyDLL, arrays: dict[str, NDArray[Any]]) -> None:
-        """`arrays` as the members of `struct classifier`, each contiguous and of its type."""
+        """`arrays` as the members of `struct classifier`; `rows` as `rows_of` gives it."""
         self._arrays = {name: _contiguous(name, array) for name, array in arrays.items()}  # kept alive
         tasks = len(self._arrays["bias"])
-        addresses = {name: array.ctypes.data for name, array in self._arrays.items()}
-        self._tables = _Tables(tasks=tasks, **addresses)
-        self._padded = np.empty(TEXT_BYTES + 2, dtype=np.uint8)
-        self._scratch = np.empty(TEXT_BYTES, dtype=np.uint16)
-        self._seen = np.empty(BUCKETS // 64, dtype=np.uint64)
-        self._found = np.empty(4 * TEXT_BYTES + 4, dtype=np.uint16)
-        self._scores = np.empty(tasks, dtype=np.float32)
-        self._result = _Result()
-        self._count = 0
-        self._features, self._score, self._usual = loaded.slm_features, loaded.slm_score, loaded.slm_familiarity
-        self._at = (
-            ctypes.addressof(self._tables),
-            self._padded.ctypes.data,
-            self._scratch.ctypes.data,
-            self._seen.ctypes.data,
-            self._found.ctypes.data,
-            self._scores.ctypes.data,
-            ctypes.addressof(self._result),
-        )
+        self._tables = _Tables(tasks=tasks, **{name: array.ctypes.data for name, array in self._arrays.items()})
+        self._memory: dict[str, NDArray[Any]] = {
+            "padded": np.empty(TEXT_BYTES + 2, dtype=np.uint8),
+            "scratch": np.empty(TEXT_BYTES, dtype=np.uint16),
+            "seen": np.empty(BUCKETS // 64, dtype=np.uint64),
+            "found": np.empty(4 * TEXT_BYTES + 4, dtype=np.uint16),
+            "scores": np.empty(tasks, dtype=np.float32),
+        }
+        self._call = _Call(**{name: array.ctypes.data for name, array in self._memory.items()})
+        self._best, self._usual = loaded.slm_best, loaded.slm_familiarity
+        self._at = ctypes.addressof(self._tables), ctypes.addressof(self._call)
 
     def best(self, text: bytes, words: NDArray[np.uint16] | None, prompt: int | None) -> Best:
         """Score a text (at most TEXT_BYTES). `words`: buckets of its words, for one that is not ASCII. `prompt`: the
         address of what the system prompt adds to each score."""
-        tables, padded, scratch, seen, found, scores, result = self._at
         address, words_count = (None, 0) if words is None else (words.ctypes.data, len(words))
-        count = self._count = self._features(text, len(text), address, words_count, padded, scratch, seen, found)
-        self._score(tables, found, count, prompt, scores, result)
-        out = self._result
+        self._best(*self._at, text, len(text), address, words_count, prompt)
+        out = self._call
         return Best(out.first, out.first_score, out.second, out.second_score)
 
     def familiarity(self, task: int) -> float:
         """How usual the pieces of the text that was scored last are for a task."""
-        tables, _, _, seen, found, _, _ = self._at
-        return float(self._usual(tables, found, self._count, seen, task))
+        return float(self._usual(*self._at, task))
 
     def found(self) -> NDArray[np.uint16]:
         """Features of the text that was scored last, in the order in which they stand there."""
-        return self._found[: self._count].copy()
+        return self._memory["found"][: self._call.count].copy()
 
     def scores(self) -> Floats:
         """Scores of every task for the text that was scored last."""
-        return self._scores.copy()
+        return self._memory["scores"].copy()
 
 
-_TYPES = {
+def rows_of(idf: Floats, place: NDArray[np.int32], starts: NDArray[np.int64]) -> NDArray[Any]:
+    """What is to be known of each bucket, side by side (`struct bucket`). ValueError for more than it can say."""
+    if starts[-1] >= 1 << 32:
+        raise ValueError(f"{starts[-1]:,} weights, at most {1 << 32:,}")
+    rows = np.empty(len(idf), dtype=_BUCKET)
+    rows["idf"], rows["place"], rows["start"], rows["end"] = idf, place, starts[:-1], starts[1:]
+    return rows
+
+
+_BUCKET = np.dtype([("idf", np.float32), ("place", np.int32), ("start", np.uint32), ("end", np.uint32)])
+_TYPES: dict[str, DTypeLike] = {
+    "rows": _BUCKET,
     "row_tasks": np.uint16,
     "row_steps": np.int8,
-    "row_starts": np.int64,
     "row_whole": np.int8,
-    "row_place": np.int32,
     "buckets": np.uint16,
     "steps": np.uint8,
     "starts": np.int64,

@@ -11,7 +11,7 @@
 #define BUCKETS 65536
 #define ABSENT (-30.0f)
 #define WALKED 16
-#define AHEAD 4
+#define AHEAD 12
 
 /* Where the compiler can, wide registers are used on machines that have them. */
 #if defined(__x86_64__) && defined(__gnu_linux__)
@@ -23,7 +23,7 @@
 /* Raised when a function or a struct changes: `native` uses no library of another version. */
 int64_t slm_version(void)
 {
-    return 3;
+    return 4;
 }
 
 static uint32_t crc_table[256];
@@ -91,72 +91,20 @@ static int64_t ascii_words(const uint8_t *text, int64_t length, uint16_t *out)
     return count;
 }
 
-/* Marks a bucket as seen; 1 the first time. */
-static int first_time(uint64_t *seen, uint16_t bucket)
-{
-    uint64_t bit = 1ull << (bucket & 63);
-    if (seen[bucket >> 6] & bit)
-        return 0;
-    seen[bucket >> 6] |= bit;
-    return 1;
-}
-
-/* Buckets of a text, each once, in the order in which they were met.
- *
- * text     the part of the text that is looked at, in UTF-8: as it is where it is ASCII, else folded by the caller
- * words    buckets of the words where the caller has found them (a text that is not ASCII), else NULL
- * padded   room for length + 2 bytes
- * scratch  room for length numbers
- * seen     BUCKETS / 64 numbers: a bit a bucket, for slm_familiarity
- * out      room for 4 * length + 4 numbers
- * Returns how many.
- */
-int64_t slm_features(const uint8_t *text, int64_t length, const uint16_t *words, int64_t word_count,
-                     uint8_t *padded, uint16_t *scratch, uint64_t *seen, uint16_t *out)
-{
-    int64_t count = 0, end = length + 2;
-    memset(seen, 0, BUCKETS / 8);
-    folded(text, length, padded);
-    if (!words) {
-        word_count = ascii_words(padded + 1, length, scratch);
-        words = scratch;
-    }
-    for (int64_t i = 0; i < word_count; i++) {
-        if (first_time(seen, words[i]))
-            out[count++] = words[i];
-        if (i) {
-            uint16_t pair = (uint16_t)(words[i - 1] * 31u + words[i] + 7u);
-            if (first_time(seen, pair))
-                out[count++] = pair;
-        }
-    }
-    if (end < 5)
-        return count;
-    for (int64_t i = 0; i + 2 < end; i++) {
-        const uint8_t *at = padded + i;
-        uint32_t three = at[0] * 0x9E3779B1u + at[1] * 0x85EBCA77u + at[2] * 0xC2B2AE3Du;
-        uint16_t bucket = (uint16_t)(three >> 16);
-        if (first_time(seen, bucket))
-            out[count++] = bucket;
-        if (i + 4 < end) {
-            uint32_t five = at[3] * 0x165667B1u + at[4] * 0xD6E8FEB9u + three * 0x27D4EB2Fu;
-            bucket = (uint16_t)(five >> 16);
-            if (first_time(seen, bucket))
-                out[count++] = bucket;
-        }
-    }
-    return count;
-}
+/* What is to be known of a bucket before its weights are read: one place in memory, since each costs a wait. */
+struct bucket {
+    float idf;
+    int32_t place;               /* of its row in row_whole, or -1 where it has none there */
+    uint32_t start, end;         /* of its row in row_tasks and row_steps */
+};
 
 /* What a classifier is made of; arrays are the caller's and live as long as it. */
 struct classifier {
     int64_t tasks;
-    const float *idf;            /* BUCKETS */
-    const uint16_t *row_tasks;   /* that a bucket has weights for: from row_starts[b] to row_starts[b + 1] */
+    const struct bucket *rows;   /* BUCKETS */
+    const uint16_t *row_tasks;   /* that a bucket has weights for */
     const int8_t *row_steps;     /* those weights, in steps of row_scale */
-    const int64_t *row_starts;   /* BUCKETS + 1 */
     const int8_t *row_whole;     /* rows of buckets that many tasks have a weight in: one a task */
-    const int32_t *row_place;    /* BUCKETS: the number of a bucket's row there, or -1 */
     const float *row_scale;      /* tasks */
     const float *bias;           /* tasks */
     const float *least;          /* tasks: the score that is asked of each */
@@ -167,54 +115,106 @@ struct classifier {
     const float *step;           /* tasks */
 };
 
-struct result {
+/* One call's memory, and what is found in it. TEXT is the longest text. */
+struct call {
+    uint8_t *padded;             /* TEXT + 2 */
+    uint16_t *scratch;           /* TEXT */
+    uint64_t *seen;              /* BUCKETS / 64: a bit a bucket */
+    uint16_t *found;             /* 4 * TEXT + 4: buckets, each once, in the order in which they were met */
+    float *scores;               /* one a task */
+    int64_t count;               /* of what was found */
     int64_t first, second;       /* furthest above what is asked of them; second is -1 where there is one task */
     float first_score, second_score;
 };
 
-/* Rows are far from each other, and no processor guesses where the next one is. */
-static void fetch_row(const struct classifier *c, uint16_t bucket)
+/* Takes a bucket in where it is new, and begins to fetch what will be asked of it. */
+static inline void meet(const struct classifier *c, struct call *call, uint16_t bucket)
 {
-    if (c->row_place[bucket] >= 0) {
-        const int8_t *row = c->row_whole + c->row_place[bucket] * c->tasks;
+    uint64_t *word = call->seen + (bucket >> 6), bit = 1ull << (bucket & 63);
+    __builtin_prefetch(c->rows + bucket);
+    call->found[call->count] = bucket;
+    call->count += !(*word & bit); /* no branch: nobody could guess it */
+    *word |= bit;
+}
+
+/* Buckets of a text: words, pairs of words, bytes by three and by five. */
+static void find(const struct classifier *c, struct call *call, const uint8_t *text, int64_t length,
+                 const uint16_t *words, int64_t word_count)
+{
+    int64_t end = length + 2;
+    const uint8_t *padded = call->padded;
+    call->count = 0;
+    memset(call->seen, 0, BUCKETS / 8);
+    folded(text, length, call->padded);
+    if (!words) {
+        word_count = ascii_words(padded + 1, length, call->scratch);
+        words = call->scratch;
+    }
+    for (int64_t i = 0; i < word_count; i++) {
+        meet(c, call, words[i]);
+        if (i)
+            meet(c, call, (uint16_t)(words[i - 1] * 31u + words[i] + 7u));
+    }
+    if (end < 5)
+        return;
+    for (int64_t i = 0; i + 2 < end; i++) {
+        const uint8_t *at = padded + i;
+        uint32_t three = at[0] * 0x9E3779B1u + at[1] * 0x85EBCA77u + at[2] * 0xC2B2AE3Du;
+        meet(c, call, (uint16_t)(three >> 16));
+        if (i + 4 < end) {
+            uint32_t five = at[3] * 0x165667B1u + at[4] * 0xD6E8FEB9u + three * 0x27D4EB2Fu;
+            meet(c, call, (uint16_t)(five >> 16));
+        }
+    }
+}
+
+/* Rows are far from each other, and no processor guesses where the next one is. */
+static void fetch_row(const struct classifier *c, const struct bucket *bucket)
+{
+    if (bucket->place >= 0) {
+        const int8_t *row = c->row_whole + bucket->place * c->tasks;
         for (int64_t k = 0; k < c->tasks; k += 64)
             __builtin_prefetch(row + k);
         return;
     }
-    int64_t start = c->row_starts[bucket], end = c->row_starts[bucket + 1];
-    for (int64_t at = start; at < end; at += 64)
+    for (uint32_t at = bucket->start; at < bucket->end; at += 64)
         __builtin_prefetch(c->row_steps + at);
-    for (int64_t at = start; at < end; at += 32)
+    for (uint32_t at = bucket->start; at < bucket->end; at += 32)
         __builtin_prefetch(c->row_tasks + at);
 }
 
-/* total[k] = the sum of weight[b] * steps[b][k]. */
-WIDE static void add_rows(const struct classifier *c, const uint16_t *found, int64_t count, float *total)
+/* scores[k] = the sum of idf[b] * steps[b][k]. */
+WIDE static void add_rows(const struct classifier *c, const struct call *call)
 {
-    int64_t tasks = c->tasks;
+    int64_t tasks = c->tasks, count = call->count;
+    const uint16_t *found = call->found;
+    float *total = call->scores;
     memset(total, 0, (size_t)tasks * sizeof *total);
+    for (int64_t i = 0; i < count && i < AHEAD; i++)
+        fetch_row(c, c->rows + found[i]);
     for (int64_t i = 0; i < count; i++) {
-        uint16_t bucket = found[i];
-        float weight = c->idf[bucket];
+        const struct bucket *bucket = c->rows + found[i];
+        float weight = bucket->idf;
         if (i + AHEAD < count)
-            fetch_row(c, found[i + AHEAD]);
-        if (c->row_place[bucket] >= 0) {
-            const int8_t *row = c->row_whole + c->row_place[bucket] * tasks;
+            fetch_row(c, c->rows + found[i + AHEAD]);
+        if (bucket->place >= 0) {
+            const int8_t *row = c->row_whole + bucket->place * tasks;
             for (int64_t k = 0; k < tasks; k++)
                 total[k] += weight * (float)row[k];
             continue;
         }
-        int64_t end = c->row_starts[bucket + 1];
-        for (int64_t at = c->row_starts[bucket]; at < end; at++)
+        for (uint32_t at = bucket->start; at < bucket->end; at++)
             total[c->row_tasks[at]] += weight * (float)c->row_steps[at];
     }
 }
 
 /* How usual a text's pieces are for a task: by a walk through what the task knows, which reads memory in order, where
  * that is short beside looking up each piece. */
-float slm_familiarity(const struct classifier *c, const uint16_t *found, int64_t count, const uint64_t *seen,
-                      int64_t task)
+float slm_familiarity(const struct classifier *c, const struct call *call, int64_t task)
 {
+    const uint16_t *found = call->found;
+    const uint64_t *seen = call->seen;
+    int64_t count = call->count;
     const uint16_t *known = c->buckets + c->starts[task];
     const uint8_t *steps = c->steps + c->starts[task];
     int64_t size = c->starts[task + 1] - c->starts[task], sum = 0;
@@ -237,21 +237,25 @@ float slm_familiarity(const struct classifier *c, const uint16_t *found, int64_t
     return c->absent[task] + (float)sum * c->step[task] / (float)count;
 }
 
-/* Scores of every task and the best two.
+/* Scores of every task for a text, and the best two.
  *
- * found, count   the features; count 0 gives ABSENT everywhere
- * prompt         what the system prompt adds to each task's score, or NULL
- * scores         out, one a task
+ * text     the part of the text that is looked at, in UTF-8: as it is where it is ASCII, else folded by the caller
+ * words    buckets of the words where the caller has found them (a text that is not ASCII), else NULL
+ * prompt   what the system prompt adds to each task's score, or NULL
  */
-void slm_score(const struct classifier *c, const uint16_t *found, int64_t count, const float *prompt, float *scores,
-               struct result *out)
+void slm_best(const struct classifier *c, struct call *call, const uint8_t *text, int64_t length,
+              const uint16_t *words, int64_t word_count, const float *prompt)
 {
-    int64_t tasks = c->tasks;
-    if (count) {
+    int64_t tasks = c->tasks, first = 0, second = -1;
+    float *scores = call->scores;
+    find(c, call, text, length, words, word_count);
+    if (call->count) {
         float norm = 0;
-        for (int64_t i = 0; i < count; i++)
-            norm += c->idf[found[i]] * c->idf[found[i]];
-        add_rows(c, found, count, scores);
+        for (int64_t i = 0; i < call->count; i++) {
+            float idf = c->rows[call->found[i]].idf;
+            norm += idf * idf;
+        }
+        add_rows(c, call);
         norm = 1.0f / sqrtf(norm);
         for (int64_t k = 0; k < tasks; k++)
             scores[k] = scores[k] * c->row_scale[k] * norm + c->bias[k] + (prompt ? prompt[k] : 0.0f);
@@ -259,7 +263,6 @@ void slm_score(const struct classifier *c, const uint16_t *found, int64_t count,
         for (int64_t k = 0; k < tasks; k++)
             scores[k] = ABSENT;
     }
-    int64_t first = 0, second = -1;
     for (int64_t k = 1; k < tasks; k++) {
         float above = scores[k] - c->least[k];
         if (above > scores[first] - c->least[first]) {
@@ -269,8 +272,8 @@ void slm_score(const struct classifier *c, const uint16_t *found, int64_t count,
             second = k;
         }
     }
-    out->first = first;
-    out->second = second;
-    out->first_score = scores[first];
-    out->second_score = second < 0 ? 0.0f : scores[second];
+    call->first = first;
+    call->second = second;
+    call->first_score = scores[first];
+    call->second_score = second < 0 ? 0.0f : scores[second];
 }
