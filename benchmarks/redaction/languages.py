@@ -135,7 +135,8 @@ def section(detectors: dict[str, Detector], half: str) -> list[str]:
     lines = [
         "## Other languages",
         "Texts of agent traffic, written by hand for this comparison (`benchmarks/redaction/languages`), half "
-        f"`{half}`. Intervals (95 %) are from draws of texts; there are few, so they count more than the figures. "
+        f"`{half}`: of each file every third text is the half `dev`, which was looked at while the model was made. "
+        "Intervals (95 %) are from draws of texts; there are few, so they count more than the figures. "
         "Ordinary: texts without personal data that are left as they are. In vain: finds that touch no labelled span, "
         "for every 1,000 words.",
         "",
