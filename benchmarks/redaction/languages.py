@@ -138,7 +138,7 @@ def section(detectors: dict[str, Detector], half: str) -> list[str]:
         f"`{half}`: of each file every third text is the half `dev`, which was looked at while the model was made. "
         "Intervals (95 %) are from draws of texts; there are few, so they count more than the figures. "
         "Ordinary: texts without personal data that are left as they are. In vain: finds that touch no labelled span, "
-        "for every 1,000 words.",
+        "for every 1,000 words." + (" Before: the model that `--before` named." if "before" in detectors else ""),
         "",
         "| language | texts | spans | model | full-span recall | precision | ordinary | in vain |",
         "|---|---|---|---|---|---|---|---|",
