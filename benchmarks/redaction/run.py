@@ -30,8 +30,10 @@ sys.path[:0] = [str(HERE), str(ROOT / "operator")]
 
 import numpy as np  # noqa: E402
 from corpora import Labelled, labelled, plain  # noqa: E402
+from languages import mistakes, section  # noqa: E402
 
 from slmfleet.curation.detect import Detector  # noqa: E402
+from slmfleet.curation.entities import EntityModel  # noqa: E402
 from slmfleet.curation.models import default_detector  # noqa: E402
 from slmfleet.curation.redact import BATCH, Redactor  # noqa: E402
 
@@ -157,6 +159,7 @@ def main() -> None:
     parser.add_argument("--peer-model", type=Path, help="folder that keeps the peer's model for the next run")
     parser.add_argument("--peer-seconds", type=float, default=100.0, help="CPU seconds the peer's model is trained for")
     parser.add_argument("--quick", action="store_true", help="the peer with its patterns only; trains nothing")
+    parser.add_argument("--before", type=Path, help="an earlier entities.npz, measured beside in other languages")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if not (given.data / "pii").is_dir():
@@ -172,6 +175,7 @@ def main() -> None:
             for name, mode in PEERS[: 1 if given.quick else 2]:
                 runs.append(peer(name, mode, given.peer, kept, given.peer_seconds, texts))
     page = report(given.half, rows, runs, whole_command(rows), plain(given.data))
+    page += "\n".join(["", *other_languages(given.half, given.before), ""])
     if given.out:
         given.out.write_text(page, "utf-8")
     print(page)
@@ -223,6 +227,14 @@ def report(
         lines.append(f"| {kind} | {count} | {cells} |")
     lines += ["", "## What ours missed", *_missed(scores[runs[0].name])]
     return "\n".join([*lines, "", *_vain(others), ""])
+
+
+def other_languages(half: str, before: Path | None) -> list[str]:
+    """The languages' part of the page; `before`: weights of an earlier model, if they are to be measured too."""
+    detectors = {"before": Detector(EntityModel.load(before))} if before else {}
+    detectors["default model"] = default_detector()
+    wrong = mistakes(default_detector(), half)
+    return [*section(detectors, half), "", "What the default model gets wrong there:", *wrong]
 
 
 def _ratios(rows: Sequence[Labelled], runs: Sequence[Run]) -> list[str]:

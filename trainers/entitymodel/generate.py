@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from entitymodel.languages import Language, Slot, Speaker, languages, sections
 from slmfleet.curation.personal import common_words
 
 WORDS = Path(__file__).parent / "words"
 SLOT = re.compile(r"\{([A-Za-z]\w*)\}")
 LOWER_SHARE, UPPER_SHARE, INVENTED_SHARE = 0.12, 0.03, 0.3
+# Of the texts that are not English, those with data: fewer, for it is ordinary words that are hard there.
+OTHER_POSITIVE_SHARE = 0.55
 # Before every line of a text: quotations, lists, broken encodings.
 _LINE_MARKS = ("> ", "- ", "* ", "| ", "?? ", "# ", "; ", ">> ", "\t")
 
@@ -92,50 +95,57 @@ class Words:
     places: dict[str, list[str]] = field(default_factory=dict)
     templates: dict[str, list[str]] = field(default_factory=dict)
     common: list[str] = field(default_factory=list)
+    languages: list[Language] = field(default_factory=list)
 
     @classmethod
     def read(cls) -> Words:
         """Read every list."""
-        words = cls(common=sorted(common_words()))
-        for head, lines in _sections("people.txt").items():
+        words = cls(common=sorted(common_words()), languages=languages())
+        for head, lines in sections(WORDS / "people.txt").items():
             country, sort = head.split()
             listed = [w.replace("_", " ") for line in lines for w in line.split()]
             getattr(words, sort)[country] = listed
-        words.places = _sections("places.txt")
-        words.templates = {k: [t.replace(r"\n", "\n") for t in v] for k, v in _sections("templates.txt").items()}
+        for language in words.languages:
+            for sort in ("first", "last", "city"):
+                getattr(words, sort)[language.names] += language.parts[sort]
+        words.places = sections(WORDS / "places.txt")
+        templates = sections(WORDS / "templates.txt").items()
+        words.templates = {k: [t.replace(r"\n", "\n") for t in v] for k, v in templates}
         for sort in ("noun", "verb", "adj", "job", "org"):
             words.templates[sort] = [w.replace("_", " ") for line in words.templates[sort] for w in line.split()]
         return words
 
 
-def _sections(name: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    head = ""
-    for line in (WORDS / name).read_text("utf-8").splitlines():
-        if match := re.fullmatch(r"\[([a-z ]+)\]", line):
-            head = match.group(1)
-            found[head] = []
-        elif line and head:
-            found[head].append(line)
-    return found
-
-
 class Generator:
-    """`text()` gives one after another, from `seed`."""
+    """`text()` gives one after another, from `seed`. `other_share`: of texts that are not English."""
 
-    def __init__(self, words: Words, seed: int, positive_share: float = 0.62) -> None:
+    def __init__(self, words: Words, seed: int, positive_share: float = 0.62, other_share: float = 0.0) -> None:
         self._words, self._rng, self._positive = words, random.Random(seed), positive_share
+        self._other = other_share
         self._country = "en"
-        self._fill: dict[str, tuple[str | None, Callable[[], str]]] = self._slots()
+        self._fill = self._english = self._slots()
+        self._local = {x.code: self._slots_of(x) for x in words.languages}
 
     def text(self) -> Text:
         """A new text."""
         rng = self._rng
+        if rng.random() < self._other:
+            return self._text_in(rng.choice(self._words.languages))
+        self._fill = self._english
         self._country = rng.choice(list(self._words.first)) if rng.random() < 0.6 else "en"
-        part = "positive" if rng.random() < self._positive else "negative"
-        made = self._filled(rng.choice(self._words.templates[part]))
+        return self._made(self._words.templates, self._positive)
+
+    def _text_in(self, language: Language) -> Text:
+        rng = self._rng
+        self._fill = self._local[language.code]
+        self._country = language.names if rng.random() < 0.75 else rng.choice(list(self._words.first))
+        return self._made(language.parts, OTHER_POSITIVE_SHARE)
+
+    def _made(self, templates: Mapping[str, list[str]], positive: float) -> Text:
+        rng = self._rng
+        made = self._filled(rng.choice(templates["positive" if rng.random() < positive else "negative"]))
         if rng.random() < 0.12:
-            made = _joined(made, self._filled(rng.choice(self._words.templates["sentence"])), rng.random() < 0.5)
+            made = _joined(made, self._filled(rng.choice(templates["sentence"])), rng.random() < 0.5)
         return self._cased(self._marked(made))
 
     def _marked(self, made: Text) -> Text:
@@ -415,7 +425,10 @@ class Generator:
         words = [self._rng.choice(self._words.common) for _ in range(self._rng.randrange(1, 4))]
         return gap.join(w.capitalize() if capital else w for w in words)
 
-    def _slots(self) -> dict[str, tuple[str | None, Callable[[], str]]]:
+    def _slots_of(self, language: Language) -> dict[str, Slot]:
+        return Speaker(language, self._rng, lambda template: self._filled(template).text).slots(self._english)
+
+    def _slots(self) -> dict[str, Slot]:
         rng, w = self._rng, self._words
         n = lambda a, b: str(rng.randrange(a, b))  # noqa: E731
         plain: dict[str, Callable[[], str]] = {

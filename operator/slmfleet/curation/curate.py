@@ -22,6 +22,7 @@ import orjson
 from slmfleet.curation.card import dataset_card
 from slmfleet.curation.decide import TRAIN, Decision, Limits, decide
 from slmfleet.curation.detect import Detector
+from slmfleet.curation.entities import LANGUAGES
 from slmfleet.curation.examine import STAGES, Task
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.language import UNDETERMINED
@@ -184,11 +185,11 @@ def curate(
         _redact(members, decision, done)
     if settings.languages and (untold := done.languages[UNDETERMINED]):
         say(f"{untold} of {done.languages.total()} rows are too short to tell their language, and stay")
-    foreign = done.languages.total() - done.languages["en"] - done.languages[UNDETERMINED]
+    foreign = done.languages.total() - sum(done.languages[code] for code in (*LANGUAGES, UNDETERMINED))
     if foreign > FOREIGN_SHARE * done.languages.total() and finds.model is default_detector().model:
         say(
-            f"{foreign} of {done.languages.total()} rows are not in English, of which the default model of redaction "
-            "was mostly made: it takes ordinary words of theirs for names; look at the rows, or name a --model"
+            f"{foreign} of {done.languages.total()} rows are in languages that the default model of redaction was not "
+            "made for: it takes ordinary words of theirs for names; look at the rows, or name a --model"
         )
     if len(done.train) + len(done.heldout) < settings.min_examples:
         _too_few(done, settings)

@@ -5,8 +5,8 @@ one vector a token; residual convolutions of width three with growing dilation (
 one label a token. It was trained on invented text only, by `trainers/entitymodel`, and ships as `entities.npz`. Vectors
 of tokens are kept, so a token that was seen before costs a look-up: a core reads thousands of short texts a second.
 
-Not covered: scripts other than Latin; texts that name somebody without a name. It errs, in both directions: see
-`benchmarks/redaction/results.md` for how often.
+Not covered: scripts other than Latin; languages other than `LANGUAGES`, whose ordinary words it takes for names; texts
+that name somebody without a name. It errs, in both directions: see `benchmarks/redaction/results.md` for how often.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 
 DEFAULT = Path(__file__).with_name("entities.npz")
 KINDS = ("name", "organisation", "place", "address", "record_number", "phone", "date_of_birth")
+# Of its training texts, in codes of ISO 639-1.
+LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt", "tr")
 # 0 is "nothing"; then beginning and inside of each kind.
 LABELS = 1 + 2 * len(KINDS)
 DILATIONS = (1, 1, 2, 3)

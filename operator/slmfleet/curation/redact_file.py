@@ -52,8 +52,8 @@ class RedactionReport(Message):
 NOT_COVERED = [
     "about one name, organisation, place or address in ten, which the model does not find (measured on texts whose "
     "templates it never saw); fewer with a larger model, more in lower case and in short texts",
-    "languages other than English as well as English: the default model was made of mostly English text and takes "
-    "more of their ordinary words for names and places; another model is a setting",
+    "languages other than Dutch, English, French, German, Italian, Polish, Portuguese, Spanish and Turkish: the "
+    "default model takes their ordinary words for names and places; another model is a setting",
     "names in scripts other than Latin, and persons who are described and not named",
     "what is no identifier by itself: titles, jobs, nationalities, weekdays, later dates, amounts",
     "national numbers of countries other than those listed in the documentation, unless a word announces them",

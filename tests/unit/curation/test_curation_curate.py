@@ -178,14 +178,18 @@ def test_a_row_says_its_language_where_that_can_be_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("Stelle bitte den Wecker auf {n} Minuten", True), ("set the alarm to {n} minutes, please", False)],
+    [
+        ("Det är för sent och jag vill ha väckning om {n} minuter", True),
+        ("Stelle bitte den Wecker auf {n} Minuten", False),
+        ("set the alarm to {n} minutes, please", False),
+    ],
 )
-def test_that_the_default_model_is_made_of_english_is_said_where_the_rows_are_not(text: str, said: bool) -> None:
+def test_that_the_default_model_was_not_made_for_a_language_is_said(text: str, said: bool) -> None:
     calls = [[{"role": "user", "content": text.format(n=i)}] for i in range(20)]
     rows = [record(i, call, json.dumps({"intent": "ab"[i % 2]})) for i, call in enumerate(calls)]
     lines: list[str] = []
     stage.curate(log_of(rows), clusters(rows), stage.Settings("ask", min_examples=1, quiet_seconds=0), lines.append)
-    assert any("rows are not in English" in line for line in lines) is said
+    assert any("languages that the default model of redaction was not made for" in line for line in lines) is said
 
 
 def test_rows_too_short_to_tell_their_language_stay_and_are_counted() -> None:
