@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from typing import Any
@@ -46,13 +47,14 @@ def test_a_listener_everywhere_answers_by_either_family(address: str, loop: Any,
         server = Server(handle, Limits(), running)
         listener = await listen(server, address)
         assert len(listener.sockets) == 1, "one port, also where none is named"
-        port = listener.sockets[0].getsockname()[1]
-        reader, writer = await asyncio.open_connection(caller, port)
-        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        answer = await reader.read()
-        writer.close()
-        listener.close()
-        server.close()
+        try:
+            reader, writer = await asyncio.open_connection(caller, listener.sockets[0].getsockname()[1])
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+        finally:
+            listener.close()
+            server.close()
         return answer
 
     with asyncio.Runner(loop_factory=loop) as runner:
@@ -101,17 +103,15 @@ def test_workers_share_a_port_of_every_address() -> None:
 
 async def test_ipv4_alone_stays_what_it_says() -> None:
     server = Server(None, Limits(), asyncio.get_running_loop())  # type: ignore[arg-type]
-    listener = await listen(server, "0.0.0.0:0")
-    assert [s.family for s in listener.sockets] == [socket.AF_INET]
-    listener.close()
+    with contextlib.closing(await listen(server, "0.0.0.0:0")) as listener:
+        assert [s.family for s in listener.sockets] == [socket.AF_INET]
 
 
 @needs_ipv6
 async def test_one_ipv6_address_is_told_with_brackets() -> None:
     server = Server(None, Limits(), asyncio.get_running_loop())  # type: ignore[arg-type]
-    listener = await listen(server, "[::1]:0")
-    assert address_of(listener).startswith("[::1]:")
-    listener.close()
+    with contextlib.closing(await listen(server, "[::1]:0")) as listener:
+        assert address_of(listener).startswith("[::1]:")
 
 
 ADDRESSES = [("10.0.0.9", 80, "10.0.0.9:80"), ("fd00::9", 80, "[fd00::9]:80"), ("pool", 80, "pool:80"), ("", 80, ":80")]
