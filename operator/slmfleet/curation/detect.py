@@ -33,7 +33,18 @@ _TRIM = " \n\r.,;:-–—!?()'`*#_/=&+@"
 _PLURAL = re.compile(r"['’]s$")
 _NEXT = re.compile(r"[ ]((?:[^\W\d_a-z](?=[^\W\d_A-Z]))[^\W\d_]+(?:[-'’][^\W\d_]+)*)")
 _BEFORE = re.compile(r"(?<![^\W_])((?:[^\W\d_a-z](?=[^\W\d_A-Z]))[^\W\d_]+(?:[-'’][^\W\d_]+)*)[ ]\Z")
-_TITLES = frozenset({"mr", "mrs", "ms", "miss", "dr", "prof", "professor", "sir", "madam", "herr", "frau", "monsieur"})
+# With a capital before a name and no part of it: titles, greetings and "I am" of the languages the model was made for.
+_BEFORE_NAME_WORDS = (
+    "mr mrs ms miss dr prof professor sir madam hi hello dear "
+    "herr herrn frau hallo moin servus guten lieber liebe liebes bin kollege kollegin kunde kundin "
+    "señor señora señorita sr sra don doña hola soy querido querida estimado estimada según cliente "
+    "monsieur madame mademoiselle maître bonjour bonsoir salut coucou cher chère chers merci selon client "
+    "signor signora signorina dottor dottoressa ciao buongiorno salve sono caro gentile egregio egregia secondo "
+    "senhor senhora dona olá oi sou prezado prezada segundo "
+    "meneer mevrouw beste lieve geachte hoi dag volgens klant "
+    "pan pani panie szanowny szanowna drogi droga cześć jestem klient sayın sevgili merhaba selam müşteri"
+)
+_BEFORE_NAME = frozenset(_BEFORE_NAME_WORDS.split())
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _SHORT_PLACES = frozenset({"US", "UK", "EU"})
 _ACRONYM_WORDS = (
@@ -119,7 +130,7 @@ def _grown(text: str, span: Span) -> Span:
 
 
 def _is_rest(word: str) -> bool:
-    return word.lower() not in common_words() and word.lower() not in NOT_NAMES and word.lower() not in _TITLES
+    return word.lower() not in common_words() and word.lower() not in NOT_NAMES and word.lower() not in _BEFORE_NAME
 
 
 def _touch(text: str, first: Span, second: Span) -> bool:

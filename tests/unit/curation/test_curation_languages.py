@@ -63,6 +63,18 @@ def test_a_name_between_ordinary_words_is_found(text: str, value: str) -> None:
     assert covered >= {i for i in range(at, at + len(value)) if text[i].isalnum()}
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Soy Remedios Carballo.", "Remedios Carballo"),
+        ("Hallo Wiebke Lüders, die Ware ist da.", "Wiebke Lüders"),
+        ("Chère Apolline Grandjean, merci.", "Apolline Grandjean"),
+    ],
+)
+def test_a_greeting_is_no_part_of_the_name_behind_it(text: str, name: str) -> None:
+    assert [s.value for s in default_detector().find([text])[0]] == [name]
+
+
 def _benchmark() -> ModuleType:
     path = Path(__file__).parents[3] / "benchmarks/redaction/languages.py"
     spec = importlib.util.spec_from_file_location("redaction_languages", path)
