@@ -164,6 +164,14 @@ def test_any_way_of_writing_a_stream_stands_for_the_same_object(rng: random.Rand
     assert assemble(odd_stream(rng), "chat.completions") == WHOLE
 
 
+@pytest.mark.parametrize("end", ["\n\n", "\n\n\n", "\r\n\r\n", "\r\r", "\n\r\n"])
+@pytest.mark.parametrize("start", ["", "\n", ": beats\n\n"])
+def test_events_end_at_one_empty_line_or_more(start: str, end: str) -> None:
+    lines = [f"data: {json.dumps(piece)}" for piece in deltas()]
+    stream = start + "".join(line + end for line in [*lines, "data:[DONE]"])
+    assert assemble(stream.encode(), "chat.completions") == WHOLE
+
+
 def record(stream: bytes, api: str) -> dict[str, Any]:
     logged = Logged("1", 0.0, "c", api, 200, 0.1, "llm", b"{}", stream, streamed=True)
     logged.cut_to(4096)
