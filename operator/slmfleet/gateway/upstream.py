@@ -122,7 +122,7 @@ class Client:
             return await self._connect_within(origin, timeout)
         except BaseException as error:
             self._open[origin] -= 1
-            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            if isinstance(error, OSError):
                 raise UpstreamError("connect", _describe(error)) from error
             raise
 
