@@ -28,7 +28,7 @@ from slmfleet.curation.failures import CurationError
 from slmfleet.curation.language import UNDETERMINED
 from slmfleet.curation.members import REPEATED, Members
 from slmfleet.curation.models import default_detector
-from slmfleet.curation.redact import BATCH, Redactor, mapped, strings_in
+from slmfleet.curation.redact import BATCH, Redactor, strings_in
 from slmfleet.curation.rows import Row, answer_of, messages_of, row_of
 from slmfleet.curation.sources import Log, Read, Reader
 from slmfleet.curation.tenant import rules_of
@@ -39,6 +39,9 @@ from slmfleet.wire.discovery import ClustersFile, FoundCluster
 from slmfleet.wire.jobs import CurationResult, CurationStage
 
 FOREIGN_SHARE = 0.2
+VALUE_LEFT = "a value of the log left after redaction"
+# Of the rows; more of them say that redaction failed.
+LEFT_OUT_SHARE = 0.001
 Say = Callable[[str], None]
 
 
@@ -126,6 +129,7 @@ class Dataset:
     overlap: int = 0
     harder: bool = False
     unfinished: int = 0
+    leaks: int = 0
 
 
 def read_clusters(folder: Path) -> Clusters:
@@ -191,7 +195,7 @@ def curate(
             f"{foreign} of {done.languages.total()} rows are in languages that the default model of redaction was not "
             "made for: it takes ordinary words of theirs for names; look at the rows, or name a --model"
         )
-    if len(done.train) + len(done.heldout) < settings.min_examples:
+    if len(done.train) + len(done.heldout) < settings.min_examples and not done.leaks:
         _too_few(done, settings)
     return done
 
@@ -232,7 +236,9 @@ def _account(done: Dataset, log: Log, members: Members, decision: Decision) -> N
 
 
 def _redact(members: Members, decision: Decision, done: Dataset) -> None:
-    """Redact what is written; learn from every member, so that what a dropped call says of a person is known too."""
+    """Redact what is written; learn from every member, so that what a dropped call says of a person is known too.
+
+    A row that the leak test finds a value in is left out."""
     redactor = done.redactor
     calls = members.calls()
     while block := list(islice(calls, BATCH)):
@@ -246,9 +252,8 @@ def _redact(members: Members, decision: Decision, done: Dataset) -> None:
         how = members.repaired.get(place)
         change: Callable[[str], str] = lambda text, c=call.conversation: redactor.redact(c, text)  # type: ignore[misc] # noqa: E731
         row = row_of(call, _mended(call, done.cluster) if how else None, change)
-        if any(redactor.leaks(text) for text in strings_in([row["messages"], row.get("tools")])):
-            row = _again(row, change)  # values that overlap: what one pass left standing is gone after the second
-            redactor.check(call.id, strings_in([row["messages"], row.get("tools")]))
+        if redactor.check(call.id, strings_in([row["messages"], row.get("tools")])):
+            continue
         (done.train if side == TRAIN else done.heldout).lines.append(_line(row))
         done.lineage.append(_line(_lineage(members, place, side, decision.copies.get(place, []))))
         done.conversations.add(row["conversation"])
@@ -258,17 +263,22 @@ def _redact(members: Members, decision: Decision, done: Dataset) -> None:
         if how:
             done.repaired[how] += 1
         done.escalations += place in members.escalated
+    _leave_out(done, len(decision.sides))
+
+
+def _leave_out(done: Dataset, rows: int) -> None:
+    """Count the rows that the leak test took. A few cost themselves; more say that redaction failed: no dataset."""
+    found = done.redactor.report
+    left = {VALUE_LEFT: len(found.leaked_records)} if found.leaked_records else {}
+    done.funnel.append(CurationStage(name="redaction", read=rows, dropped=left, kept=rows - sum(left.values())))
+    done.dropped.update(left)
+    done.leaks = found.leaks if sum(left.values()) > max(1, LEFT_OUT_SHARE * rows) else 0
 
 
 def _mended(call: Any, cluster: FoundCluster) -> str | None:
     from slmfleet.curation.examine import mend
 
     return mend(call, cluster.output_format)[0]
-
-
-def _again(row: Row, change: Callable[[str], str]) -> Row:
-    messages = [{k: v if k in ("role", "type") else mapped(v, change) for k, v in m.items()} for m in row["messages"]]
-    return row | {"messages": messages} | ({"tools": mapped(row["tools"], change)} if "tools" in row else {})
 
 
 def _lineage(members: Members, place: int, side: str, copies: Sequence[int]) -> Row:
@@ -319,7 +329,7 @@ def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationRes
         conversations=len(done.conversations),
         redacted=dict(sorted(done.redactor.report.counts.items())),
         redaction=rules_of(done.redactor.detector),
-        leaks=done.redactor.report.leaks,
+        leaks=done.leaks,
         dropped=dict(sorted(done.dropped.items())),
         output_labels=len(done.answers) if done.cluster.output_format.labels or len(done.answers) <= 500 else None,
         funnel=done.funnel,
@@ -339,7 +349,8 @@ def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationRes
         kinds = ", ".join(f"{n} {k}" for k, n in sorted(done.redactor.report.leaked_kinds.items()))
         raise CurationError(
             "RedactionLeak",
-            f"{result.leaks} values of the log are still in the dataset of {settings.cluster} ({kinds}); it is not "
+            f"redaction left {result.leaks} values of the log ({kinds}) in {result.dropped[VALUE_LEFT]} rows of "
+            f"{settings.cluster}, more than {LEFT_OUT_SHARE:.1%} of them; these are left out, and the others are not "
             f"trained on; first records: {', '.join(done.redactor.report.leaked_records[:3])}",
         )
     return result

@@ -36,6 +36,7 @@ MIN_NUMBER_CHARACTERS = 6
 # A model's find is believed elsewhere in the log where it was found in so many of the places where it stands.
 BELIEVED_SHARE = 0.5
 KEPT_TEXTS = 50_000
+PASSES = 3
 BATCH = 256
 _LETTERS = re.compile(r"[^\W\d_]+")
 
@@ -99,23 +100,28 @@ class Redactor:
     def redact(self, conversation: str, text: str) -> str:
         """The text with its values replaced. What was JSON stays JSON."""
         self.report.texts += 1
-        made = self._replaced(conversation, text)
-        if text[:1] in "{[" and made != text and _is_json(text) and not _is_json(made):
-            inner = mapped(json.loads(text), lambda t: self._replaced(conversation, t))
-            return json.dumps(inner, ensure_ascii=text.isascii())
+        made = _in_json(text, lambda t: self._replaced(conversation, t, self._found_in(conversation, t)))
+        for _ in range(PASSES):  # values that overlap: what a longer one left standing of a shorter one
+            if not self._left(made):
+                break
+            made = _in_json(made, lambda t: self._replaced(conversation, t, self._left(t)))
         return made
 
     def leaks(self, text: str) -> list[str]:
         """Kinds of the values found anywhere in the log that a text still holds. A surrogate is never one of them."""
-        return [s.kind for s in self._global().spans(plain_of(text).text) if len(s.value) >= MIN_VALUE_CHARACTERS]
+        return [s.kind for s in self._left(text)]
 
-    def check(self, record: str, texts: Iterable[str]) -> None:
-        """Leak test of one written record."""
+    def check(self, record: str, texts: Iterable[str]) -> list[str]:
+        """Leak test of one record as it is to be written: the kinds of what it still holds, which the report counts."""
         kinds = [k for t in texts for k in self.leaks(t)]
         if kinds:
             self.report.leaks += len(kinds)
             self.report.leaked_kinds.update(kinds)
             self.report.leaked_records.append(record)
+        return kinds
+
+    def _left(self, text: str) -> list[Span]:
+        return [s for s in self._global().spans(plain_of(text).text) if len(s.value) >= MIN_VALUE_CHARACTERS]
 
     def _spans(self, text: str) -> list[Span]:
         digest = _digest(text)
@@ -123,9 +129,14 @@ class Redactor:
             self.prepare([text])
         return self._found[digest]
 
-    def _replaced(self, conversation: str, text: str) -> str:
+    def _found_in(self, conversation: str, text: str) -> list[Span]:
+        plain = plain_of(text).text
+        return _merged(self._spans(plain), self._known(conversation, plain))
+
+    def _replaced(self, conversation: str, text: str, spans: Sequence[Span]) -> str:
+        """`spans`: of the text without escapes, in order, none overlapping another."""
         out, at, plain = [], 0, plain_of(text)
-        for span in _merged(self._spans(plain.text), self._known(conversation, plain.text)):
+        for span in spans:
             kind = self._here[conversation].get(folded(span.value)) or span.kind
             start, end = plain.written(span.start, span.end)
             out += [text[at:start], like(text[start:end], self._cast(conversation).surrogate(kind, span.value))]
@@ -188,6 +199,14 @@ def _with_words(values: dict[str, str]) -> Iterable[tuple[str, str]]:
             for word in _LETTERS.findall(value):
                 if len(word) > 2 and word not in common_words():
                     yield word, kind
+
+
+def _in_json(text: str, change: Callable[[str], str]) -> str:
+    """A changed text; one that is JSON and would be none any more is changed string by string."""
+    made = change(text)
+    if text[:1] in "{[" and made != text and _is_json(text) and not _is_json(made):
+        return json.dumps(mapped(json.loads(text), change), ensure_ascii=text.isascii())
+    return made
 
 
 def _is_json(text: str) -> bool:

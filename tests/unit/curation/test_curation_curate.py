@@ -203,32 +203,43 @@ def test_rows_too_short_to_tell_their_language_stay_and_are_counted() -> None:
     assert "10 of 20 rows are too short to tell their language, and stay" in lines
 
 
-def test_a_leak_is_reported_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = lines()
-    rows[3]["request"]["messages"][0]["content"] = "write to anna@corp.com"
-    log, settings = log_of(rows), stage.Settings("ask", min_examples=1, quiet_seconds=0)
+def _written_as_they_are(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], *, leaking: int) -> stage.Dataset:
+    """A dataset of a redaction that does nothing to the mail addresses in the first `leaking` rows."""
+    for i in range(leaking):
+        rows[i]["request"]["messages"][0]["content"] = f"write to anna{i}@corp.com"
     monkeypatch.setattr(stage.Redactor, "redact", lambda self, conversation, text: text)
-    done = stage.curate(log, clusters(rows), settings)
-    with pytest.raises(CurationError, match="RedactionLeak: 1 values") as raised:
-        stage.write(done, log, settings, tmp_path)
-    assert json.loads((tmp_path / "report.json").read_text())["leaks"] == 1
-    assert "anna" not in str(raised.value)
+    return made(rows)
 
 
-def test_what_one_pass_of_redaction_left_is_gone_after_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaks_in_several_rows_are_reported_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = lines()
-    rows[3]["request"]["messages"][0]["content"] = "write to anna@corp.com"
-    redact, seen = stage.Redactor.redact, set[str]()
+    done = _written_as_they_are(monkeypatch, rows, leaking=2)
+    with pytest.raises(CurationError, match=r"RedactionLeak: redaction left 2 values.* in 2 rows") as raised:
+        stage.write(done, log_of(rows), stage.Settings("ask"), tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["leaks"] == 2
+    assert "anna" not in str(raised.value) + (tmp_path / "train.jsonl").read_text()
 
-    def late(self: stage.Redactor, conversation: str, text: str) -> str:
-        known = text in seen
-        seen.add(text)
-        return redact(self, conversation, text) if known else text
 
-    monkeypatch.setattr(stage.Redactor, "redact", late)
-    done = made(rows)
-    assert done.redactor.report.leaks == 0
-    assert "anna" not in next(r for r in done.train if r["id"] == rows[3]["id"])["messages"][0]["content"]
+def test_a_leak_in_one_row_costs_the_row_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = lines()
+    done = _written_as_they_are(monkeypatch, rows, leaking=1)
+    result = stage.write(done, log_of(rows), stage.Settings("ask"), tmp_path)
+    assert result.leaks == 0 and result.dropped == {"a value of the log left after redaction": 1}
+    assert (result.funnel[-1].name, result.funnel[-1].kept) == ("redaction", result.train + result.heldout)
+    assert result.train + result.heldout == len(rows) - 1
+    for name in ("train.jsonl", "heldout.jsonl", "lineage.jsonl"):
+        assert "anna" not in (tmp_path / name).read_text() and rows[0]["id"] not in (tmp_path / name).read_text()
+    assert "1 a value of the log left after redaction" in (tmp_path / "card.md").read_text()
+
+
+def test_a_redaction_that_leaves_values_everywhere_is_refused_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = lines()
+    done = _written_as_they_are(monkeypatch, rows, leaking=len(rows))
+    assert len(done.train) == len(done.heldout) == 0
+    with pytest.raises(CurationError, match="RedactionLeak"):
+        stage.write(done, log_of(rows), stage.Settings("ask"), tmp_path)
 
 
 def test_a_failure_in_a_pod_is_one_small_object(tmp_path: Path) -> None:

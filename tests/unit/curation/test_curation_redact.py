@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slmfleet.curation.detect import Detector
 from slmfleet.curation.personal import find, iban_ok, luhn
 from slmfleet.curation.redact import Redactor, Seeker, mapped, strings_in
 from slmfleet.curation.redact_file import redact_file
@@ -239,3 +240,15 @@ def test_half_an_emoji_in_one_argument_does_not_end_the_run() -> None:
     redactor.learn("c", text)
     assert redactor.redact("c", text).startswith("sent \ud83d by ")
     assert "corp" not in redactor.redact("c", json.dumps({"text": text}))
+
+
+OVERLAPPING = ["wibra di", "di hajemo", "hajemo la kuxe", "la kuxe", "kuxe van zobre"]
+
+
+@given(st.lists(st.sampled_from(" ".join(OVERLAPPING).split()), min_size=1, max_size=12))
+def test_values_that_overlap_leave_nothing_of_each_other(words: list[str]) -> None:
+    """What is no part of a name ("di") stays in what replaces one, and may begin another with the word after it."""
+    redactor, text = Redactor(detector=Detector(deny=tuple((v, "deny_list") for v in OVERLAPPING))), " ".join(words)
+    for value in OVERLAPPING:
+        redactor.learn("c", value)
+    assert redactor.leaks(redactor.redact("c", text)) == []
