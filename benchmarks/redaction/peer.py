@@ -34,10 +34,11 @@ SEED = 7
 
 def trained(folder: Path, seconds: float) -> None:
     """Train spaCy's NER on invented texts for so much CPU time, and keep it."""
-    from entitymodel.generate import Generator, Words
+    from entitymodel.generate import Generator
+    from entitymodel.lists import Lists
 
     spacy.util.fix_random_seed(SEED)
-    generator, nlp = Generator(Words.read(), SEED), spacy.blank("en")
+    generator, nlp = Generator(Lists.read(), SEED), spacy.blank("en")
     ner = nlp.add_pipe("ner")
     for label in sorted(set(LABELS.values())):
         ner.add_label(label)

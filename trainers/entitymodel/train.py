@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from entitymodel.generate import Generator, Text, Words
+from entitymodel.generate import Generator, Text
+from entitymodel.lists import Lists
 from slmfleet.curation.entities import (
     DILATIONS,
     FIXED,
@@ -68,7 +69,7 @@ class Batches:
     """Texts of the generator as tensors."""
 
     def __init__(self, seed: int) -> None:
-        self._generator = Generator(Words.read(), seed, other_share=OTHER_SHARE)
+        self._generator = Generator(Lists.read(), seed, other_share=OTHER_SHARE)
         self._rng = random.Random(seed + 1)
         self._known: dict[str, list[int]] = {}
 

@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from entitymodel.generate import SLOT, Generator, Text, Words
+from entitymodel.generate import SLOT, Generator, Text
 from entitymodel.languages import Language, languages
+from entitymodel.lists import Lists
 from slmfleet.curation.entities import KINDS, tokens_of
 from slmfleet.curation.entities import LANGUAGES as TAUGHT
 
@@ -16,13 +17,13 @@ LANGUAGES = languages()
 
 
 def texts(seed: int, count: int, other_share: float = 0.0) -> list[Text]:
-    generator = Generator(Words.read(), seed, other_share=other_share)
+    generator = Generator(Lists.read(), seed, other_share=other_share)
     return [generator.text() for _ in range(count)]
 
 
 def in_language(language: Language, seed: int, count: int) -> list[Text]:
     """Texts of one language alone."""
-    words = Words.read()
+    words = Lists.read()
     words.languages = [language]
     generator = Generator(words, seed, other_share=1.0)
     return [generator.text() for _ in range(count)]
@@ -55,14 +56,14 @@ def test_every_kind_is_taught_and_many_texts_hold_nothing() -> None:
 
 
 def test_a_slot_that_is_no_data_is_not_labelled() -> None:
-    generator = Generator(Words.read(), 5)
+    generator = Generator(Lists.read(), 5)
     made = generator._filled("On {date} {person} paid {amount} in {city}.")
     assert [k for _, _, k in made.spans] == ["name", "place"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES, ids=lambda x: x.code)
 def test_every_template_of_a_language_can_be_filled(language: Language) -> None:
-    generator = Generator(Words.read(), 1)
+    generator = Generator(Lists.read(), 1)
     slots = generator._slots_of(language)
     for part in ("positive", "negative", "sentence", "question", "org", "street", "addr"):
         for template in language.parts[part]:
@@ -96,7 +97,7 @@ def test_the_model_names_the_languages_that_it_was_made_for() -> None:
 
 
 def test_english_alone_is_taught_where_nothing_else_is_asked_for() -> None:
-    words = Words.read()
+    words = Lists.read()
     generator = Generator(words, 9)
     articles = {"der", "dem", "los", "una", "les", "het", "gli"}
     assert sum(w in articles for _ in range(300) for w in generator.text().text.lower().split()) < 20
