@@ -63,14 +63,14 @@ class RankedBase(Model):
 
 
 class Drift(Model):
-    """How the task differs from what the discovery run before found under its name."""
+    """How the task differs from what an earlier discovery run found under its name."""
 
-    share_before_percent: float = Field(ge=0, le=100, description="Share of all calls, in the run before.")
+    share_before_percent: float = Field(ge=0, le=100, description="Share of all calls, in the earlier run.")
     share_percent: float = Field(ge=0, le=100, description="Share of all calls, in the last run that saw it.")
     distance_percent: float = Field(ge=0, le=100, description="Of its inputs from those before; 0: the same.")
-    unlike_percent: float = Field(ge=0, le=100, description="Of its calls, those unlike any that the run before saw.")
+    unlike_percent: float = Field(ge=0, le=100, description="Of its calls, those unlike any that the earlier run saw.")
     unlike_before_percent: float | None = Field(
-        None, ge=0, le=100, description="The same of the run before's own calls: what is above it is new."
+        None, ge=0, le=100, description="The same of the earlier run's own calls: what is above it is new."
     )
 
     @property
@@ -106,6 +106,10 @@ class TaskClusterStatus(Status):
     calls: int | None = Field(None, ge=0, description="Calls in the log.")
     teachable: int | None = Field(None, ge=0, description="Calls in the log that an LLM answered: they can teach.")
     drift: Drift | None = Field(None, description="Against the run before; absent: that run did not have the task.")
+    drift_trained: Drift | None = Field(
+        None,
+        description="Against the run that its Specialist's stable revision learned from, where that is an earlier one.",
+    )
     suitability: Suitability | None = Field(None, description="Whether a specialist is worth making of it.")
     cohesion: float | None = Field(None, description="Mean similarity to the centre, -1 to 1.")
     input_tokens_p95: int | None = Field(None, ge=0, description="95th percentile of the input length.")

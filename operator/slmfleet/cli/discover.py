@@ -23,6 +23,12 @@ def discover(
     previous: Annotated[
         Path | None, typer.Option(help="An earlier run's folder: known tasks keep their names.")
     ] = None,
+    trained: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK=FOLDER", help="The run that a task's specialist learned from: drift is measured from it too."
+        ),
+    ] = None,
     min_size: Annotated[
         int | None, typer.Option(min=2, help="Fewest calls of a task; by default 50, of free calls 5.")
     ] = None,
@@ -83,6 +89,11 @@ def discover(
         earlier = stage.read_previous(previous) if previous is not None else []
         if previous is not None and not earlier:
             say(f"--previous {previous} holds no task of an earlier run: every name is new")
+        learned = {}
+        for task, folder in map(_task_and_folder, trained or ()):
+            learned[task] = stage.read_previous(folder, "--trained")
+            if not any(each.name == task for each in learned[task]):
+                say(f"--trained {task}={folder}: that run holds no task {task}, so drift is not measured from it")
         log = read_log(records, identity, source, rejected, Bounds(max_records, max_mib << 20), say)
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
@@ -92,7 +103,7 @@ def discover(
         if share < 1:
             say(f"a large log: tasks are sought in {share:.3%} of its conversations ({len(log.records)} records)")
         settings = stage.Settings(min_size, min_share, foreign_rate, seed, used, embedder, detector, namer)
-        found = stage.discover(log, settings, earlier, say)
+        found = stage.discover(log, settings, earlier, say, learned)
         if share < 1 and log.sample is not None:
             say(f"giving the other {log.sample.left_out} records to the tasks")
         for reason, count in (namer.report().own_words if namer is not None else {}).items():
@@ -106,3 +117,10 @@ def discover(
     for line in found.left:
         typer.echo(f"{'(stays with the LLM)':<48} {line}")
     typer.echo(f"{len(result.clusters.clusters)} tasks, {result.clusters.unassigned} calls without one, in {out}")
+
+
+def _task_and_folder(given: str) -> tuple[str, Path]:
+    task, _, folder = given.partition("=")
+    if not task or not folder:
+        fail(f"--trained {given}: give a task's name and the folder of a run, TASK=FOLDER")
+    return task, Path(folder)

@@ -41,7 +41,8 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Whole:
-    """What of the whole log each task is measured against. `own`: frames that are always one task."""
+    """What of the whole log each task is measured against. `own`: frames that are always one task. `learned`: tasks of
+    the run that a task's specialist learned from, by its name."""
 
     records: int
     tokens: int
@@ -49,6 +50,7 @@ class Whole:
     of_cluster: Mapping[str, Sequence[Call]]
     before: Sequence[Likeness]
     detector: Detector
+    learned: Mapping[str, Sequence[Likeness]]
 
 
 def whole_of(
@@ -57,6 +59,7 @@ def whole_of(
     assigned: Mapping[str, str | None],
     before: Sequence[Likeness],
     detector: Detector,
+    learned: Mapping[str, Sequence[Likeness]],
 ) -> Whole:
     of_cluster: dict[str, list[Call]] = {}
     for call in calls:
@@ -64,7 +67,7 @@ def whole_of(
         if name is not None:
             of_cluster.setdefault(name, []).append(call)
     tokens = sum(sum(c.tokens) for c in usable)
-    return Whole(len(calls), tokens, own_frames(usable, assigned), of_cluster, before, detector)
+    return Whole(len(calls), tokens, own_frames(usable, assigned), of_cluster, before, detector, learned)
 
 
 def own_frames(usable: Sequence[Call], assigned: Mapping[str, str | None]) -> dict[str, str]:
@@ -116,6 +119,7 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
         narrow=narrow,
         parts=list(cluster.parts),
         drift=judge.drift(members, cluster.like, share, whole.before),
+        drift_trained=judge.drift(members, cluster.like, share, whole.learned.get(cluster.name, ())),
         suitability=judge.suitability(
             members, expected, cohesion=cohesion, left=None if narrow else cluster.group.reason, token_share=token_share
         ),

@@ -10,10 +10,11 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from slmfleet.curation import embed, judge, naming, router
@@ -81,8 +82,15 @@ class Findings:
     own: dict[str, str] = field(default_factory=dict)
 
 
-def discover(log: Log, settings: Settings, previous: Sequence[Likeness] = (), say: Say = lambda line: None) -> Findings:
-    """Find the tasks of a log. Raises CurationError where the embedder is not to be had."""
+def discover(
+    log: Log,
+    settings: Settings,
+    previous: Sequence[Likeness] = (),
+    say: Say = lambda line: None,
+    learned: Mapping[str, Sequence[Likeness]] = MappingProxyType({}),
+) -> Findings:
+    """Find the tasks of a log. `previous`: the run before; `learned`: the run that a task's specialist learned from, by
+    the task's name. Raises CurationError where the embedder is not to be had."""
     embedder = embed.Remembering(embed.chosen(settings.embedder))
     calls = [call_of(r) for r in log.records]
     usable = [c for c in calls if c.set_aside is None]
@@ -109,7 +117,7 @@ def discover(log: Log, settings: Settings, previous: Sequence[Likeness] = (), sa
     free = _free(loose, clusters, names, embedder, settings, len(calls), say)
     for cluster in free:
         assigned.update((m.id, cluster.name) for m in cluster.members)
-    whole = whole_of(calls, usable, assigned, previous, names.detector)
+    whole = whole_of(calls, usable, assigned, previous, names.detector, learned)
     clusters += free
     found = [describe(c, whole) for c in clusters]
     words = {w for c in clusters for w in c.like.centroid}
@@ -287,8 +295,8 @@ def _could_be(call: Call, keys: dict[str, tuple[str, frozenset[str]]]) -> bool:
     )
 
 
-def read_previous(folder: Path) -> list[Likeness]:
-    """What an earlier run's tasks are compared by; none where the folder has none."""
+def read_previous(folder: Path, option: str = "--previous") -> list[Likeness]:
+    """What an earlier run's tasks are compared by; none where the folder has none. `option`: that named it."""
     path = folder / "centroids.json"
     if not path.is_file():
         return []
@@ -296,7 +304,7 @@ def read_previous(folder: Path) -> list[Likeness]:
         return [_likeness_of(t) for t in json.loads(path.read_text("utf-8"))["tasks"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CurationError(
-            "ClustersNotReadable", f"--previous {path}: {error!r}; name a folder that `slmfleet discover` wrote"
+            "ClustersNotReadable", f"{option} {path}: {error!r}; name a folder that `slmfleet discover` wrote"
         ) from error
 
 

@@ -103,7 +103,7 @@ def _verdict(answered: int, left: str | None, agreed: Agreement, format_share: f
 
 
 def drift(calls: Sequence[Call], now: Likeness, share: float, before: Sequence[Likeness]) -> Drift | None:
-    """None for a task that the run before did not have."""
+    """From an earlier run; None for a task that it did not have."""
     old = next((p for p in before if p.name == now.name), None)
     if old is None or old.share is None:
         return None
@@ -123,7 +123,7 @@ def strange_share(calls: Sequence[Call], known: set[str]) -> float:
 
 
 def _strange(call: Call, known: set[str]) -> bool:
-    """Most of its words were in no task of the run before."""
+    """Most of its words were in no task of the earlier run."""
     words = {w for w in words_of(call.frame.user[:600]) if tells(w, frozenset())}
     return bool(words) and len(words & known) < 0.5 * len(words)
 

@@ -14,6 +14,7 @@ from slmfleet.plan import select
 from slmfleet.plan.facts import BaseObject, ClusterObject, Plan, RouterObject, SpecialistObject
 from slmfleet.plan.names import labels, owner_reference
 from slmfleet.plan.pods import Object
+from slmfleet.wire.discovery import Drift as FoundDrift
 from slmfleet.wire.discovery import FoundCluster
 from slmfleet.wire.routes import OutputFormat as FoundFormat
 
@@ -98,7 +99,8 @@ def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundClu
         status = status.model_copy(update={
             "version": found.version, "run": run, "share_percent": round(100 * found.share, 2),
             "token_share_percent": round(100 * found.token_share, 2), "calls": found.size,
-            "teachable": found.teachable, "drift": _drift(found),
+            "teachable": found.teachable, "drift": _drift(found.drift),
+            "drift_trained": _drift(found.drift_trained),
             "suitability": _suitability(found),
             "cohesion": round(found.cohesion, 3), "input_tokens_p95": found.input_tokens_p95,
             "input_tokens_p99": found.input_tokens_p99,
@@ -131,8 +133,7 @@ def _dataset(mine: SpecialistObject | None) -> str | None:
     return next((revision.dataset for revision in revisions if revision and revision.dataset), None)
 
 
-def _drift(found: FoundCluster) -> Drift | None:
-    drift = found.drift
+def _drift(drift: FoundDrift | None) -> Drift | None:
     return None if drift is None else Drift(
         share_before_percent=round(100 * drift.share_before, 2), share_percent=round(100 * drift.share_now, 2),
         distance_percent=round(100 * drift.distance, 1), unlike_percent=round(100 * drift.noise_share, 1),
@@ -162,13 +163,19 @@ def _drifting(status: TaskClusterStatus, run: int, mine: SpecialistObject | None
         return None
     retrain = mine.spec.retrain if mine else None
     tolerated = retrain.drift_percent if retrain and retrain.drift_percent is not None else TOLERATED_DRIFT_PERCENT
-    of_itself = f" ({drift.unlike_before_percent:g} % of that run's own)" if drift.unlike_before_percent else ""
-    told = (f"drift {drift.percent:g} %, {tolerated:g} % counts: distance {drift.distance_percent:g} % from the inputs "
-            f"of the run before, {drift.unlike_percent:g} % of its calls unlike any of them{of_itself}; "
-            f"share {drift.share_before_percent:g} % before, {drift.share_percent:g} % now")
-    if drift.percent >= tolerated:
+    told = f"{_moved(drift, 'the run before')}; {tolerated:g} % counts"
+    if status.drift_trained is not None:
+        told += f"; since what its Specialist learned from: {_moved(status.drift_trained, 'that run')}"
+    if max(each.percent for each in (drift, status.drift_trained) if each is not None) >= tolerated:
         return conditions.true("Drifting", "InputsMoved", told)
     return conditions.false("Drifting", "Steady", told)
+
+
+def _moved(drift: Drift, since: str) -> str:
+    of_itself = f" ({drift.unlike_before_percent:g} % of that run's own)" if drift.unlike_before_percent else ""
+    return (f"drift {drift.percent:g} %: distance {drift.distance_percent:g} % from the inputs of {since}, "
+            f"{drift.unlike_percent:g} % of its calls unlike any of them{of_itself}; "
+            f"share {drift.share_before_percent:g} % before, {drift.share_percent:g} % now")
 
 
 def _suitable(status: TaskClusterStatus) -> Condition | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from slmfleet.api.base import Resources, SecretKey
@@ -39,8 +40,9 @@ def job(name: str, kind: str, owner: tuple[str, str], component: str, pod: Objec
 
 
 def discover_job(config: Config, name: str, router: tuple[str, str], spec: RouterSpec, run: int,
-                 prefix: str, in_use: str | None = None) -> Object:
-    """Find the tasks in the log of one Router (S2, S3). `in_use`: path of the classifier to measure beside the new."""
+                 prefix: str, in_use: str | None = None, trained: Mapping[str, int] = MappingProxyType({})) -> Object:
+    """Find the tasks in the log of one Router (S2, S3). `in_use`: path of the classifier to measure beside the new;
+    `trained`: by TaskCluster, the run that its Specialist learned from."""
     out = f"{config.store_mount}/discovery/{router[0]}"
     args = ["discover", "--records", f"{config.store_mount}/usage/{router[0]}", "--out", f"{out}/{run:04d}",
             "--identity", IDENTITY, "--publish", f"{config.store_mount}/router",
@@ -48,6 +50,8 @@ def discover_job(config: Config, name: str, router: tuple[str, str], spec: Route
             "--foreign-rate", str(spec.discovery.foreign_call_percent / 100)]
     if run > 1:
         args += ["--previous", f"{out}/{run - 1:04d}"]
+    for task, learned in sorted(trained.items()):
+        args += ["--trained", f"{task}={out}/{learned:04d}"]
     if in_use is not None:
         args += ["--in-use", f"{config.store_mount}/{in_use}"]
     mounts = [StoreMount(f"usage/{router[0]}"), StoreMount(f"discovery/{router[0]}", read_only=False),

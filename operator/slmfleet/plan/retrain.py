@@ -1,10 +1,10 @@
 """S6: when a Specialist is trained again. Measures what speaks for it, and says whether now is the time.
 
 Figures move only with a discovery run or at the end of a window, so that status is not written for every call. A
-training that did not make it doubles the wait before the next one, to 64 times `minimumIntervalSeconds`.
+training that did not make it doubles the wait before the next one, to 64 times `minimumIntervalSeconds`. Drift is from
+the run before, and from the run that the stable revision learned from: small steps add up.
 
-Not covered: a slow drift that stays small from run to run (that is what a schedule is for), and gateways that came and
-went within one window (their counts are lost).
+Not covered: gateways that came and went within one window (their counts are lost).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _discovered(before: RetrainStatus, pin: TrainingStatus, cluster: ClusterObje
     seen = max(before.drift_run or 0, pin.discovery_run or 0)
     if run <= seen or now.drift is None:
         return {"new_examples": new}
-    largest = max(before.drift or 0.0, now.drift.percent)
+    largest = max(before.drift or 0.0, now.drift.percent, now.drift_trained.percent if now.drift_trained else 0.0)
     return {"new_examples": new, "drift": round(largest, 1), "drift_run": run}
 
 

@@ -250,9 +250,18 @@ def _under_way(config: Config, me: RouterObject, facts: RouterFacts) -> _Discove
         return _failed(me, facts, fact)
     made = discover_job(config, discovery_job_name(me.meta.name, run), (me.meta.name, me.meta.uid), me.spec, run,
                         store_prefix(me.spec.store.url),
-                        classifier.path(status.classifier) if status.classifier else None)
+                        classifier.path(status.classifier) if status.classifier else None, _learned_from(facts, run))
     part = _running(run) if status.time is None else _discovered(status)
     return _Discovery(status, part, objects=(made,))
+
+
+def _learned_from(facts: RouterFacts, run: int) -> dict[str, int]:
+    """By TaskCluster, the run that the stable revision of its Specialist learned from; not the run before this one,
+    which drift is measured from anyway."""
+    stable = {each.spec.task_cluster: each.status.stable for each in facts.specialists.values()}
+    return {task: revision.discovery_run for task, revision in stable.items()
+            if task in facts.clusters and revision is not None and revision.discovery_run is not None
+            and revision.discovery_run < run - 1}
 
 
 def _failed(me: RouterObject, facts: RouterFacts, fact: JobFact) -> _Discovery:

@@ -28,14 +28,14 @@ class Example(Message):
 
 
 class Drift(Message):
-    """How a task differs from what the run before (`--previous`) found under its name."""
+    """How a task differs from what an earlier run (`--previous`, `--trained`) found under its name."""
 
-    share_before: float = Field(ge=0, le=1, description="Of all calls, in the run before.")
+    share_before: float = Field(ge=0, le=1, description="Of all calls, in the earlier run.")
     share_now: float = Field(ge=0, le=1)
     distance: float = Field(ge=0, le=1, description="1 - likeness of the two runs' centroids: 0 is the same inputs.")
-    noise_share: float = Field(ge=0, le=1, description="Of the task's calls, those unlike any that the run before saw.")
+    noise_share: float = Field(ge=0, le=1, description="Of its calls, those unlike any that the earlier run saw.")
     noise_before: float | None = Field(
-        None, ge=0, le=1, description="The same of the run before's own calls: what is above it is new."
+        None, ge=0, le=1, description="The same of the earlier run's own calls: what is above it is new."
     )
 
 
@@ -93,6 +93,9 @@ class FoundCluster(Message):
     narrow: bool = Field(True, description="False: calls of one meaning, and no task for a specialist.")
     parts: list[Part] = Field(default_factory=list, max_length=200)
     drift: Drift | None = Field(None, description="None without a run before, or for a task that it did not have.")
+    drift_trained: Drift | None = Field(
+        None, description="Against the run that its specialist learned from (`--trained`); None where none was named."
+    )
     suitability: Suitability | None = None
 
 

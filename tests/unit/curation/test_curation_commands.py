@@ -43,6 +43,19 @@ def test_discover_finds_what_the_golden_files_say(found: Path) -> None:
     assert (found / "assignments.jsonl").read_bytes() == (GOLDEN / "assignments.jsonl").read_bytes()
 
 
+def test_a_run_that_a_specialist_learned_from_is_named_by_its_task(found: Path, tmp_path: Path) -> None:
+    task = json.loads((GOLDEN / "clusters.json").read_text("utf-8"))[0]["name"]
+    command = ["discover", "--records", GOLDEN / "records.jsonl", "--out", tmp_path, "--previous", found]
+    done = call(*command, "--trained", f"{task}={found}", "--trained", f"another={found}")
+    assert done.exit_code == 0, done.output
+    assert f"--trained another={found}: that run holds no task another" in done.output
+    clusters = json.loads((tmp_path / "clusters.json").read_text("utf-8"))["clusters"]
+    assert [c["drift_trained"] == c["drift"] for c in clusters if c["name"] == task] == [True]
+    assert all(c["drift_trained"] is None for c in clusters if c["name"] != task)
+    refused = call(*command, "--trained", found)
+    assert refused.exit_code == 2 and "TASK=FOLDER" in refused.output and "Traceback" not in refused.output
+
+
 def test_curate_writes_the_golden_report(found: Path, tmp_path: Path) -> None:
     name = json.loads((GOLDEN / "clusters.json").read_text("utf-8"))[0]["name"]
     done = call(

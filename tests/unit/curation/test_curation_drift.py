@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
+from pathlib import Path
 
 from curation_samples import HOME, SHOP, log_of, record, utterance
 
 from slmfleet.curation import judge
 from slmfleet.curation.calls import Call, call_of
-from slmfleet.curation.discover import _likeness
+from slmfleet.curation.discover import Findings, Settings, _likeness, discover, read_previous, write
+from slmfleet.curation.naming import Likeness
 from slmfleet.wire.discovery import Drift
 from slmfleet.wire.records import UsageRecord
 from slmfleet.wire.routes import OutputFormat
@@ -53,6 +56,31 @@ def test_a_part_that_is_new_is_seen_as_large_as_it_is() -> None:
     before = calls(HOME, 300, 1)
     found = drift(before, [*before, *calls(SHOP, 100, 2)])
     assert 0.15 < excess(found) <= 0.25
+
+
+def test_small_steps_add_up_from_the_run_that_a_specialist_learned_from(tmp_path: Path) -> None:
+    """Each week two more things are asked for."""
+    def week(labels: int) -> Findings:
+        rng, lines = random.Random(labels), []
+        for number in range(300):
+            label = rng.choice(sorted(HOME)[:labels])
+            asked = [{"role": "system", "content": "Give the intent."}]
+            asked.append({"role": "user", "content": utterance(HOME, label, rng)})
+            lines.append(record(number, asked, json.dumps({"intent": label})))
+        return discover(log_of(lines), Settings(embedder="lexical"), before, learned=learned)
+
+    before: list[Likeness] = []
+    learned: dict[str, list[Likeness]] = {}
+    (first,) = (started := week(4)).clusters.clusters
+    assert (first.drift, first.drift_trained) == (None, None)
+    write(started, tmp_path)
+    before, learned = started.likeness, {first.name: read_previous(tmp_path)}
+    before = (second := week(6)).likeness
+    (third,) = week(8).clusters.clusters
+    assert third.name == second.clusters.clusters[0].name == first.name
+    assert third.drift is not None and third.drift_trained is not None
+    assert third.drift_trained.distance > 1.5 * third.drift.distance > 0
+    assert third.drift_trained.noise_share > third.drift.noise_share
 
 
 def test_an_answer_in_a_fence_agrees_with_the_same_answer_without_one() -> None:

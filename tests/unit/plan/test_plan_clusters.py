@@ -138,6 +138,9 @@ DRIFTS: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str, str] | None]]
     ("moved, but its Specialist tolerates more", {"drift": moved(0.2)}, {"driftPercent": 21}, ("False", "Steady")),
     ("a part of it is new", {"drift": moved(0.01, 0.21)}, {}, ("True", "InputsMoved")),
     ("as many rare words as ever", {"drift": moved(0.01, 0.45, 0.4)}, {}, ("False", "Steady")),
+    ("steps too small to count, together large", {"drift": moved(0.04), "drift_trained": moved(0.11)}, {},
+     ("True", "InputsMoved")),
+    ("little since its training, too", {"drift": moved(0.04), "drift_trained": moved(0.08)}, {}, ("False", "Steady")),
     ("a run before that did not count them", {"drift": moved(0.01, 0.45, None)}, {}, ("False", "Steady")),
 ]
 

@@ -78,6 +78,8 @@ TRIGGERS: list[tuple[str, dict[str, Any], dict[str, Any], bool, str]] = [
     ("a part that is new", {"driftPercent": 15},
      {"drift": {**drifted(1)["drift"], "unlikePercent": 60, "unlikeBeforePercent": 40}}, True,
      "Drift: drift of 20 %, from 15"),
+    ("small steps that add up", {"driftPercent": 15}, {**drifted(6), "driftTrained": drifted(16)["drift"]}, True,
+     "Drift: drift of 16 %, from 15"),
     ("less drift", {"driftPercent": 15}, drifted(14.9), False, "drift 14.9 of 15 %"),
     ("two reasons", {"driftPercent": 15, "newExamples": 100}, {"teachable": 2000, **drifted(40)}, True,
      "NewExamples: 1,100 new examples, from 100; Drift: drift of 40 %"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -105,6 +106,25 @@ def test_enough_new_calls_start_a_discovery_in_two_steps() -> None:
     second = planned(after(me, first), signals=(captured(1200),))
     assert applied(second) == [*GATEWAY, ("Job", "discover-agents-0001")]
     assert conditions(second)["Discovered"] == ("Unknown", "JobRunning")
+
+
+LEARNED: list[tuple[str, dict[str, Any], list[str]]] = [
+    # what, the Specialist's status, what the job of run 4 is told beside the run before
+    ("of an earlier run", {"stable": revision(discoveryRun=1)}, ["intents=/store/discovery/agents/0001"]),
+    ("of the run before", {"stable": revision(discoveryRun=3)}, []),
+    ("a candidate alone", {"candidate": revision(discoveryRun=1)}, []),
+    ("trained elsewhere", {"stable": revision()}, []),
+]
+
+
+@pytest.mark.parametrize("status, told", [row[1:] for row in LEARNED], ids=[row[0] for row in LEARNED])
+def test_drift_is_measured_from_what_the_stable_revision_learned_from(status: dict[str, Any], told: list[str]) -> None:
+    me = router(status={"discovery": {"run": 3, "job": "discover-agents-0004", "time": NOW.isoformat()}})
+    plan = planned(me, clusters={"intents": cluster()}, specialists={"intents": specialist("intents", status=status)})
+    (job,) = [o for o in plan.apply if o["kind"] == "Job"]
+    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert [b for a, b in pairwise(args) if a == "--trained"] == told
+    assert "/store/discovery/agents/0003" in args
 
 
 DISCOVERED = {"run": 1, "time": NOW.isoformat(), "clusters": 2, "capturedAtRun": 1000}
