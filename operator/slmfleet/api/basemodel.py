@@ -55,6 +55,24 @@ class Score(Model):
     source: str = Field(max_length=1024, description="Where it is published.")
 
 
+CapabilityName = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+
+class Capability(Model):
+    """Something that the model was made for, as its maker says."""
+
+    name: CapabilityName = Field(description="E.g. tool-calling, structured-output, code, multilingual, reasoning.")
+    source: str = Field(max_length=1024, description="Where it is said.")
+
+
+class Speed(Model):
+    """How fast it answers, as published or measured."""
+
+    conditions: str = Field(max_length=253, description="Engine, hardware, precision and how many calls at once.")
+    tokens_per_second: float = Field(gt=0, description="Tokens of answers, of all calls together.")
+    source: str = Field(max_length=1024, description="Who measured it, and where that is shown.")
+
+
 class EnvVar(Model):
     """One environment variable of the pool's container."""
 
@@ -139,6 +157,18 @@ class BaseModelSpec(Model):
     )
     memory: str = Field(max_length=16, pattern=r"^[0-9]+(Mi|Gi)$", description="Memory of one server.")
     scores: list[Score] = Field(default_factory=list, max_length=64, description="Published results.")
+    capabilities: list[Capability] = Field(
+        default_factory=list,
+        max_length=32,
+        description="What it was made for; a Specialist's limits may ask for some.",
+        json_schema_extra=list_map("name"),
+    )
+    speeds: list[Speed] = Field(
+        default_factory=list,
+        max_length=16,
+        description="How fast it answers; shown in the ranking, and no part of the score.",
+        json_schema_extra=list_map("conditions"),
+    )
     pool: PoolSpec = Field(default_factory=PoolSpec, description="The servers.")
 
 

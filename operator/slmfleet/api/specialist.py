@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from slmfleet.api.base import Digest, Model, Name, Resources, Short, Status, Text, list_map, no_parent, rules
+from slmfleet.api.basemodel import CapabilityName
 
 
 class BaseLimits(Model):
@@ -20,6 +21,9 @@ class BaseLimits(Model):
     )
     min_context_tokens: int | None = Field(None, ge=1, description="Least context; default: what the task needs.")
     outputs_may_train: bool = Field(False, description="Whether its outputs must be allowed to train other models.")
+    capabilities: list[CapabilityName] = Field(
+        default_factory=list, max_length=16, description="Capabilities that the BaseModel must state."
+    )
 
 
 class Base(Model):

@@ -27,11 +27,14 @@ def select_base(
     outputs_may_train: Annotated[
         bool, typer.Option("--outputs-may-train", help="Only bases whose outputs may train other models.")
     ] = False,
+    capability: Annotated[
+        list[str] | None, typer.Option(help="Only bases that state it, e.g. tool-calling; more than once.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for a program.")] = False,
 ) -> None:
     """Rank base models for one task, best first, each with the reason for its place."""
     limits = _limits(max_memory=max_memory, max_parameters=max_parameters, licences=licence,
-                     outputs_may_train=outputs_may_train)
+                     outputs_may_train=outputs_may_train, capabilities=capability or [])
     ranked = rank(_models(models), limits, _need(clusters, cluster))
     if as_json:
         typer.echo(json.dumps({"cluster": cluster, "ranking": [asdict(found) for found in ranked]}))
@@ -45,7 +48,8 @@ def _limits(**given: Any) -> BaseLimits:
         return BaseLimits(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        fail(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}")
+        option = {"licences": "licence", "capabilities": "capability"}.get(str(first["loc"][0]), str(first["loc"][0]))
+        fail(f"--{option.replace('_', '-')}: {first['msg']}")
 
 
 def _models(folder: Path) -> dict[str, BaseModelSpec]:

@@ -107,13 +107,23 @@ def _context(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | None:
     return f"context of {base.context_tokens:,} tokens, the task needs {least:,}"
 
 
+def _capabilities(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | None:
+    stated = [each.name for each in base.capabilities]
+    missing = [name for name in limits.capabilities if name not in stated]
+    if not missing:
+        return None
+    return (f"states no {', no '.join(missing)} (it states: {', '.join(stated) or 'nothing'}); "
+            "see spec.base.limits.capabilities")
+
+
 def _rank(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | None:
     if base.pool.max_rank >= need.rank:
         return None
     return f"its pool takes adapters up to rank {base.pool.max_rank}, spec.training.rank is {need.rank}"
 
 
-CHECKS: tuple[Check, ...] = (_licence, _outputs, _memory, _pool_memory, _parameters, _context, _rank)
+CHECKS: tuple[Check, ...] = (_licence, _outputs, _memory, _pool_memory, _parameters, _context, _capabilities,
+                            _rank)
 
 
 def judge(name: str, base: BaseModelSpec, limits: BaseLimits, need: Need) -> Ranked:
@@ -123,6 +133,8 @@ def judge(name: str, base: BaseModelSpec, limits: BaseLimits, need: Need) -> Ran
         if reason is not None:
             return Ranked(name, False, reason)
     facts = f"{base.parameters:,} parameters, {base.memory}, {base.licence}, context {base.context_tokens:,}"
+    for speed in base.speeds[:2]:
+        facts += f", {speed.tokens_per_second:g} tokens a second ({speed.conditions})"
     return Ranked(name, True, facts)
 
 

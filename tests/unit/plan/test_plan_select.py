@@ -108,6 +108,30 @@ def test_on_one_score_the_better_measured_leads_then_the_name_and_what_does_not_
     assert found[-1][1] is None
 
 
+STATED = {"capabilities": [{"name": "tool-calling", "source": "card"}, {"name": "code", "source": "card"}]}
+ASKED: list[tuple[list[str], dict[str, Any], str | None]] = [
+    ([], {}, None),
+    (["code"], STATED, None),
+    (["code", "multilingual"], STATED, "states no multilingual (it states: tool-calling, code)"),
+    (["code"], {}, "states no code (it states: nothing); see spec.base.limits.capabilities"),
+]
+
+
+@pytest.mark.parametrize("asked, stated, refusal", ASKED)
+def test_a_capability_that_the_limits_ask_for_must_be_stated(
+    asked: list[str], stated: dict[str, Any], refusal: str | None
+) -> None:
+    found = judge("b", base("b", **stated).spec, BaseLimits(capabilities=asked), Need())
+    assert found.suitable == (refusal is None)
+    assert (refusal or "1,000,000 parameters") in found.reason
+
+
+def test_a_known_speed_is_told_with_its_conditions() -> None:
+    speeds = [{"conditions": "vLLM, one L4, bf16, 32 calls", "tokensPerSecond": 1234.5, "source": "ours"}]
+    found = judge("b", base("b", speeds=speeds).spec, BaseLimits(), Need())
+    assert found.reason.endswith("1234.5 tokens a second (vLLM, one L4, bf16, 32 calls)")
+
+
 TYPES = [("label", False, "classification"), ("json", False, "extraction"), ("text", False, "summarisation"),
          ("json", True, "tool-calling")]
 
@@ -131,7 +155,8 @@ def test_the_catalogue_is_a_dozen_bases_or_more_each_with_its_sources() -> None:
     specs = {name: BaseModelSpec.model_validate(o["spec"]) for name, o in found.items()}
     for name, spec in specs.items():
         assert found[name]["metadata"]["annotations"]["slmfleet.dev/source"].startswith("https://")
-        assert all(score.source.startswith("https://") for score in spec.scores)
+        assert all(each.source.startswith("https://") for each in [*spec.scores, *spec.capabilities, *spec.speeds])
+        assert spec.capabilities, name
         accepting = BaseLimits(max_memory="32Gi", licences=[spec.licence])
         assert judge(name, spec, accepting, Need()).suitable, name
     suitable = [r.name for r in rank(specs, BaseLimits(), Need(context_tokens=4096, rank=16)) if r.suitable]
