@@ -47,7 +47,8 @@ bench_discovery() {
     local peer
     peer="$(environment bench-discovery)" &&
         "$dev/bin/python" benchmarks/discovery/meaning.py --peer-python "$peer/bin/python" \
-            --out benchmarks/discovery/meaning.md ${QUICK:+--quick}
+            --out benchmarks/discovery/meaning.md ${QUICK:+--quick} &&
+        "$dev/bin/python" benchmarks/discovery/applications.py --out benchmarks/discovery/applications.md
 }
 
 bench_training() {
