@@ -101,8 +101,8 @@ def main() -> None:
     lines = [
         "# Applications apart from each other",
         "",
-        f"`make bench-discovery` on {datetime.now(UTC).date()}. Goal: purity at least {GOAL}: of the calls in a cluster, "
-        "the share that is of its commonest application. Four agents' recorded calls in one log, nothing told.",
+        f"`make bench-discovery` on {datetime.now(UTC).date()}. Goal: purity at least {GOAL}: of the calls in a "
+        "cluster, the share that is of its commonest application. Four agents' recorded calls in one log, nothing told.",
         "",
         "| setting | calls | clusters | of the calls, in one | purity | clusters of several |",
         "|---|---|---|---|---|---|",

@@ -286,7 +286,8 @@ def _atoms(
         return dict.fromkeys(members, "all")
     dense = TruncatedSVD(size, random_state=seed).fit_transform(matrix)
     dense /= np.linalg.norm(dense, axis=1, keepdims=True) + 1e-9
-    found = KMeans(min(16, len(members) // 12), n_init=2, random_state=seed).fit_predict(dense)
+    count = min(16, len(members) // 12, len(np.unique(dense, axis=0)))
+    found = KMeans(count, n_init=2, random_state=seed).fit_predict(dense)
     return {i: f"text-{k:02d}" for i, k in zip(members, found.tolist(), strict=True)}
 
 
