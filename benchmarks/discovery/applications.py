@@ -102,7 +102,7 @@ def main() -> None:
         "# Applications apart from each other",
         "",
         f"`make bench-discovery` on {datetime.now(UTC).date()}. Goal: purity at least {GOAL}: of the calls in a "
-        "cluster, the share that is of its commonest application. Four agents' recorded calls in one log, nothing told.",
+        "cluster, the share that is of its commonest application. Four agents' calls in one log, nothing told.",
         "",
         "| setting | calls | clusters | of the calls, in one | purity | clusters of several |",
         "|---|---|---|---|---|---|",
