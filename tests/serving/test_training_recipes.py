@@ -23,7 +23,8 @@ for name, run in runs.items():
     out = folder / name
     dataset = folder / run.get("dataset", "dataset")
     result = train.train(dataset, folder / "base", run["method"], out, read_config(json.dumps(run["config"])), 1,
-                         folder / f"{name}.checkpoints", folder / f"{name}.progress.json", 5, teacher)
+                         folder / f"{name}.checkpoints", folder / f"{name}.progress.json", 5, teacher,
+                         run.get("extract_adapter", False))
     asked = evaluate.parse_arguments(["--dataset", str(dataset), "--model", str(out), "--base", str(folder / "base"),
                                       "--out", str(folder / f"{name}.json"), "--limit", "16"])
     judged = evaluate.evaluate(asked.dataset, asked.model, asked.base, asked.metric, evaluate.gate_of(asked),
@@ -36,6 +37,7 @@ print(json.dumps(answers))
 SHORT = {"max_steps": 12, "batch_size": 16, "dropout": 0}
 RUNS = {
     "full": {"method": "full", "config": {**SHORT, "learning_rate": 3e-3}},
+    "extracted": {"method": "full", "config": {**SHORT, "learning_rate": 3e-3, "rank": 8}, "extract_adapter": True},
     "lora": {"method": "lora", "config": {**SHORT, "packing": True}},
     "qlora": {"method": "qlora", "config": SHORT},
     "dora": {"method": "dora", "config": SHORT},
@@ -77,19 +79,28 @@ def test_a_recipe_trains_and_evaluate_reads_its_output(made, name):
     assert made[name]["curve"].startswith("<svg")
 
 
-@pytest.mark.parametrize("name", ["full", "lora", "qlora", "dora", "distill", "taught"])
+@pytest.mark.parametrize("name", ["full", "extracted", "lora", "qlora", "dora", "distill", "taught"])
 def test_the_loss_falls(made, name):
     losses = [loss for _, loss in made[name]["result"]["curve"]]
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
 
 
 @pytest.mark.parametrize(("name", "writes"), [("lora", "adapter"), ("qlora", "adapter"), ("distill", "adapter"),
-                                              ("dora", "model"), ("full", "model")])  # fmt: skip
+                                              ("dora", "model"), ("full", "model"),
+                                              ("extracted", "adapter")])  # fmt: skip
 def test_what_cannot_ride_in_a_mixed_batch_is_written_whole(made, name, writes):
     assert made[name]["result"]["writes"] == writes
     file = "adapter_model.safetensors" if writes == "adapter" else "model.safetensors"
     assert {file, "README.md", "curve.svg", "slmtrain.json", "result.json"} <= set(made[name]["files"])
     assert ("adapter_config.json" in made[name]["files"]) == (writes == "adapter")
+
+
+def test_an_extracted_adapter_says_what_it_keeps(made):
+    kept = made["extracted"]["result"]["extraction"]
+    assert kept["rank"] == 8
+    assert 0.3 < kept["least_kept_share"] <= kept["kept_share"] < 1
+    assert f"keeps {kept['kept_share']:.1%}" in made["extracted"]["card"]
+    assert "extraction" not in made["full"]["result"]
 
 
 def test_qlora_without_a_gpu_says_that_nothing_was_quantised(made):

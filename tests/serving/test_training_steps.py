@@ -10,8 +10,9 @@ import json, shutil, sys, torch
 from dataclasses import replace
 from pathlib import Path
 from ray.train import Checkpoint
-from slmtrain import account, data, steps, worker
+from slmtrain import account, data, extraction, steps, worker
 from slmtrain.errors import Refused
+from slmtrain.files import artifact_digest
 from slmtrain.job import Config, Job
 from slmtrain.steps import AnswerLoss, Layout, one_step
 
@@ -89,6 +90,35 @@ def whole(kept):  # with dropout and early stop, from the checkpoint `kept`; wit
 _, began, first = whole(folder / "resumed" / "kept")
 training, resumed, second = whole(folder / "resumed" / "kept")
 answer["resumed"] = [began, resumed, first.losses, second.losses, first.measured, second.measured]
+
+def extracted(name, dies):  # full fine-tuning for an adapter; `dies` while it writes it
+    place = folder / name
+    (place / "staged").mkdir(parents=True, exist_ok=True)
+    kept = place / "kept"
+    def report(told, checkpoint=None):
+        if checkpoint and not kept.exists():
+            shutil.copytree(checkpoint.path, kept)
+    account.ray.train.report = report
+    account.ray.train.get_checkpoint = lambda: Checkpoint.from_directory(kept) if kept.exists() else None
+    settings = replace(config, max_steps=6, batch_size=8, checkpoint_every=2, patience=9, validation_share=0.1)
+    wanted = replace(job, method="full", config=settings, extract_adapter=True, staged=str(place / "staged"),
+                     notes=str(place), progress=str(place / "progress.json"))
+    training = worker.prepare(wanted, 0, 1, lambda model: model)
+    before, best = account.restore(training.model, training.optimizer), account.Best(place)
+    reporter = account.Reporter(wanted, len(training.plan), before)
+    after = worker.run(training, before, best, reporter)
+    finish_adapter = extraction.finish_adapter
+    if dies:
+        extraction.finish_adapter = lambda *files: (_ for _ in ()).throw(KeyboardInterrupt)
+    try:
+        worker.finish(training, after, best, reporter)
+    except KeyboardInterrupt:
+        return [before.step, (place / "report.json").exists(), sorted(p.name for p in (place / "staged").iterdir())]
+    finally:
+        extraction.finish_adapter = finish_adapter
+    return [before.step, json.loads((place / "report.json").read_text()), artifact_digest(place / "staged")]
+
+answer["extracted"] = [extracted("whole", False), extracted("killed", True), extracted("killed", False)]
 next(p for p in training.model.parameters() if p.requires_grad).data.fill_(float("nan"))
 try:
     worker.step(training, 0)
@@ -139,6 +169,16 @@ def test_a_resumed_training_takes_the_very_steps_that_it_would_have_taken(made):
     assert second == pytest.approx(first, rel=1e-6)
     assert measured_second == [[step, pytest.approx(loss, rel=1e-5)] for step, loss in measured_first]
     assert [step for step, _ in measured_first] == [3, 6, 8]
+
+
+def test_a_kill_while_an_adapter_is_extracted_costs_nothing_but_steps_since_the_checkpoint(made):
+    whole, killed, again = made["extracted"]
+    assert killed[:2] == [0, False]
+    assert "adapter_model.safetensors" in killed[2], "it died half way"
+    assert again[0] == 2, "it went on from the checkpoint"
+    assert again[2] == whole[2], "the same adapter"
+    assert again[1]["extraction"] == whole[1]["extraction"]
+    assert (again[1]["extraction"]["rank"], again[1]["steps"], again[1]["restarts"]) == (4, 6, 1)
 
 
 def test_a_loss_that_is_no_number_ends_the_training(made):

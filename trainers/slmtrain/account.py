@@ -122,7 +122,8 @@ class Reporter:
         self.restarts = len(attempts.read_text(encoding="utf-8").splitlines()) - 1
         self.tell(account, force=True)
 
-    def tell(self, account: Account, *, force: bool = False) -> None:
+    def tell(self, account: Account, note: str | None = None, *, force: bool = False) -> None:
+        """`note`: what is done, where it is no step."""
         now = time.monotonic()
         if not force and now - self.spoke < PROGRESS_SECONDS:
             return
@@ -143,5 +144,6 @@ class Reporter:
                 "restarts": self.restarts,
                 "resumed_from_step": account.resumed_from_step,
                 "worker_pids": [os.getpid()],
+                **({"note": note} if note else {}),
             },
         )

@@ -63,6 +63,7 @@ class Job:
     config: Config
     teacher: str | None = None
     ray_job_id: str = ""
+    extract_adapter: bool = False  # of what a recipe would write as a whole model
 
 
 def read_config(config: str | None) -> Config:

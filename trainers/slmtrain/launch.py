@@ -149,7 +149,8 @@ class ProgressLines(threading.Thread):
         p = read_json(self.path)
         loss = "-" if p["loss"] is None else f"{p['loss']:.3f}"
         left = "" if p["eta_seconds"] is None else f" left {p['eta_seconds']:.0f} s"
-        line = f"step {p['step']}/{p['total_steps']} loss {loss} {p['seconds']:.1f} s{left}"
+        note = f", {p['note']}" if "note" in p else ""
+        line = f"step {p['step']}/{p['total_steps']} loss {loss} {p['seconds']:.1f} s{left}{note}"
         if line != self.last:
             print(line, flush=True)
         self.last = line

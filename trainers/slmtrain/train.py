@@ -1,6 +1,7 @@
 """One specialist: LoRA, QLoRA, DoRA, full fine-tuning or distillation, under Ray Train on one or more workers.
 
     python -m slmtrain.train --dataset DIR --base PATH --method lora --out DIR [--checkpoints DIR] [--workers 2]
+    python -m slmtrain.train --dataset DIR --base PATH --method full --extract-adapter --out DIR
 
 Covered: loss on the answer only; batches of like length from a plan that every worker computes for itself, so that the
 number of workers changes the speed, never the curve; checkpoints through Ray Train; a worker that dies is replaced and
@@ -17,13 +18,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from slmtrain import data
-from slmtrain.card import write_card
+from slmtrain.card import LOW_SHARE, warning, write_card
 from slmtrain.curve import thinned
 from slmtrain.errors import OneLine, Refused, run_command
 from slmtrain.files import (
@@ -40,10 +42,13 @@ from slmtrain.files import (
 )
 from slmtrain.job import METHODS, Config, Job, read_config
 from slmtrain.launch import ProgressLines, run_workers, start_ray
-from slmtrain.recipes import RECIPES, distill, qlora
+from slmtrain.recipes import RECIPES, distill, qlora, writes
 
 SCHEMA = "slmtrain/training/v1"
 FACTS = "slmtrain.json"  # travels with the adapter and is part of its digest: what it was made of
+MADE_OF = (
+    "method", "seed", "config", "base_digest", "dataset_digest", "teacher_digest", "extract_adapter",
+)  # fmt: skip
 REPORTED = (
     "steps", "best_step", "examples", "validation_examples", "left_out", "no_majority", "tokens", "precision",
     "restarts", "resumed_from_step",
@@ -69,7 +74,7 @@ def finished(out: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     result = read_json(path)
-    same = isinstance(result, dict) and all(result.get(key) == value for key, value in inputs.items())
+    same = isinstance(result, dict) and all(result.get(key) == inputs.get(key) for key in MADE_OF)
     return result if same and result.get("artifact_digest") == artifact_digest(out) else None
 
 
@@ -84,6 +89,7 @@ def train(
     progress: Path,
     seed: int,
     teacher: Path | None = None,
+    extract_adapter: bool = False,
 ) -> dict[str, Any]:
     """The whole recipe; returns what `result.json` says."""
     inputs = {
@@ -93,6 +99,7 @@ def train(
         "base_digest": base_digest(base),
         "dataset_digest": dataset_digest(dataset),
         **({"teacher_digest": base_digest(teacher)} if teacher else {}),
+        **({"extract_adapter": True} if extract_adapter else {}),
     }
     if (earlier := finished(out, inputs)) is not None:
         print(f"{out} already holds this result: {earlier['artifact_digest']}", flush=True)
@@ -119,6 +126,7 @@ def train(
         config=config,
         teacher=str(teacher.resolve()) if teacher else None,
         ray_job_id=job_id,
+        extract_adapter=extract_adapter,
     )
     print(f"ray job {job_id}, {workers} workers, {method} on {base}, checkpoints {checkpoints / name}", flush=True)
     lines = ProgressLines(progress)
@@ -128,13 +136,14 @@ def train(
     finally:
         lines.stop()
 
-    writes = RECIPES[method].WRITES
+    written = writes(method, extract_adapter=extract_adapter)
     write_json(staged / FACTS, {"schema": "slmtrain/facts/v1", **inputs})
-    write_card(staged, base, inputs, report, writes)
+    write_card(staged, base, inputs, report, written)
     result = {
         "schema": SCHEMA,
         **inputs,
-        "writes": writes,
+        "writes": written,
+        **({"extraction": report["extraction"]} if extract_adapter else {}),
         **{key: report[key] for key in REPORTED},
         "loss": round(report["loss"], 6),
         "seconds": round(report["seconds"], 1),
@@ -167,6 +176,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--progress", type=Path, help="JSON file, replaced every 2 s")
     parser.add_argument("--seed", type=int, default=0, help="same seed and inputs, same curve (0)")
     parser.add_argument("--teacher", help="distill: model folder or id whose logits teach; the base's tokenizer")
+    parser.add_argument(
+        "--extract-adapter",
+        action="store_true",
+        help="full, dora: write an adapter of the rank that a pool can serve, not a whole model",
+    )
     return parser.parse_args(arguments)
 
 
@@ -178,6 +192,8 @@ def main() -> None:
         raise Refused("BadInput", "--workers must be 1 or more")
     if given.teacher and given.method != "distill":
         raise Refused("BadInput", f"--teacher is for --method distill, not {given.method}")
+    if given.extract_adapter and RECIPES[given.method].WRITES == "adapter":
+        raise Refused("BadInput", f"--extract-adapter is for --method full or dora; {given.method} writes an adapter")
     result = train(
         given.dataset,
         resolve_base(given.base),
@@ -189,7 +205,11 @@ def main() -> None:
         progress,
         given.seed,
         resolve_base(given.teacher) if given.teacher else None,
+        given.extract_adapter,
     )
+    kept = result.get("extraction")
+    if kept and kept["kept_share"] < LOW_SHARE:
+        print(f"slmtrain train: warning: {warning(kept)}", file=sys.stderr, flush=True)
     print(f"wrote {given.out}: {result['artifact_digest']}, loss {result['loss']}, {result['seconds']} s", flush=True)
 
 

@@ -18,13 +18,13 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from slmtrain import data, stopping
+from slmtrain import data, extraction, memory, stopping
 from slmtrain.account import Account, Best, Reporter, restore, save_checkpoint
 from slmtrain.data import Encoded, Example
 from slmtrain.errors import Refused
 from slmtrain.files import write_json
 from slmtrain.job import Config, Job
-from slmtrain.recipes import RECIPES, distill
+from slmtrain.recipes import RECIPES, distill, full
 from slmtrain.recipes.base import mixed
 from slmtrain.steps import AnswerLoss, Layout, measured_loss, one_step, refuse_cross_talk
 
@@ -63,6 +63,8 @@ def work(sent: dict[str, Any]) -> None:
     """What every worker runs, from the last checkpoint if there is one."""
     context = ray.train.get_context()
     job = Job(**{**sent, "config": Config(**sent["config"])})
+    if job.method == "full":
+        refuse_what_cannot_fit(job, context.get_local_world_size())
     training = prepare(job, context.get_world_rank(), context.get_world_size(), ray.train.torch.prepare_model)
     account = restore(training.model, training.optimizer)
     best = Best(Path(job.notes))
@@ -71,6 +73,15 @@ def work(sent: dict[str, Any]) -> None:
     if reporter:
         finish(training, account, best, reporter)
     ray.train.report({"step": account.step})
+
+
+def refuse_what_cannot_fit(job: Job, workers: int) -> None:
+    """Full fine-tuning that has no chance, before its weights are loaded. `workers` of this machine or container."""
+    parameters, trained = full.sizes(job)
+    if torch.cuda.is_available():
+        memory.refuse_too_large(parameters, trained, 1, torch.cuda.get_device_properties(0).total_memory, "the GPU")
+        return
+    memory.refuse_too_large(parameters, trained, workers, memory.host_limit(), "this container or machine")
 
 
 def prepare(job: Job, rank: int, workers: int, join: Callable[[Any], Any]) -> Training:
@@ -167,11 +178,21 @@ def finish(training: Training, account: Account, best: Best, reporter: Reporter)
     kept = stopping.best_of(account.measured) if account.measured else account.step
     if kept != account.step:
         best.bring_back(training.model, kept)
-    RECIPES[job.method].save(training.model, training.tokenizer, Path(job.staged))
     reporter.steps = account.step
+    extracted = write_model(training, lambda note: reporter.tell(account, note))
     reporter.tell(account, force=True)
     told = report(account, training.examples, reporter.restarts, kept, training.precision)
-    write_json(Path(job.notes) / "report.json", told)
+    write_json(Path(job.notes) / "report.json", {**told, "extraction": extracted})
+
+
+def write_model(training: Training, tell: Callable[[str], None]) -> dict[str, Any] | None:
+    """What the method writes, into the job's folder; of an adapter that is extracted, what it keeps."""
+    job, recipe = training.job, RECIPES[training.job.method]
+    training.optimizer.state.clear()  # room for what writing needs
+    if job.extract_adapter:
+        return extraction.write(recipe, job, training.model, training.tokenizer, tell)
+    recipe.save(training.model, training.tokenizer, Path(job.staged))
+    return None
 
 
 def report(account: Account, examples: Examples, restarts: int, kept: int, precision: str) -> dict[str, Any]:

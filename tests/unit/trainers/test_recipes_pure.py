@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmtrain import card, curve, data, packing, stopping
+from slmtrain import card, curve, data, files, memory, packing, stopping, train
 from slmtrain.errors import Refused
 from slmtrain.job import METHODS, Config, read_config
-from slmtrain.recipes import RECIPES, distill
+from slmtrain.recipes import RECIPES, distill, writes
 
 
 def row(answer=None, **more):
@@ -28,7 +28,7 @@ def read(tmp_path, *rows, agreement=0.5):
     return distill.read_weighed(path, agreement)
 
 
-@pytest.mark.parametrize("module", [curve, packing, stopping, distill, data])
+@pytest.mark.parametrize("module", [curve, packing, stopping, distill, data, memory])
 def test_the_worked_examples_in_the_docstrings_hold(module):
     assert doctest.testmod(module).failed == 0
 
@@ -36,6 +36,71 @@ def test_the_worked_examples_in_the_docstrings_hold(module):
 def test_every_method_has_a_recipe():
     assert list(RECIPES) == list(METHODS)
     assert all(recipe.WRITES in ("adapter", "model") and recipe.__doc__ for recipe in RECIPES.values())
+
+
+def test_what_a_recipe_would_write_whole_can_be_an_adapter():
+    written = {name: (writes(name, extract_adapter=False), writes(name, extract_adapter=True)) for name in RECIPES}
+    adapter, model = ("adapter", "adapter"), ("model", "adapter")
+    assert written == {"lora": adapter, "qlora": adapter, "dora": model, "full": model, "distill": adapter}
+    assert [name for name, recipe in RECIPES.items() if hasattr(recipe, "changes")] == ["dora", "full"]
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora", "distill"])
+def test_an_adapter_is_not_extracted_from_an_adapter(tmp_path, monkeypatch, method):
+    words = ["train", "--dataset", str(tmp_path), "--base", str(tmp_path), "--method", method, "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", [*words, "--extract-adapter"])
+    with pytest.raises(Refused, match=f"--extract-adapter is for --method full or dora; {method} writes an adapter"):
+        train.main()
+
+
+@pytest.mark.parametrize(
+    ("asked", "same"),
+    [
+        ({}, False),
+        ({"extract_adapter": True}, True),
+        ({"extract_adapter": True, "seed": 4}, False),
+        ({"extract_adapter": True, "teacher_digest": "sha256:t"}, False),
+    ],
+)
+def test_finished_work_is_known_by_all_it_was_made_of(tmp_path, asked, same):
+    made = {"method": "full", "seed": 3, "config": {"rank": 4}, "base_digest": "b", "dataset_digest": "d"}
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    result = {**made, "extract_adapter": True, "artifact_digest": files.artifact_digest(tmp_path)}
+    files.write_json(tmp_path / files.RESULT, result)
+    assert train.finished(tmp_path, {**made, **asked}) == (result if same else None)
+
+
+def test_full_fine_tuning_that_has_no_chance_is_refused_with_its_figures():
+    enough = 2 * memory.least_bytes(1_000_000_000, 600_000_000)
+    memory.refuse_too_large(1_000_000_000, 600_000_000, 2, enough, "this container")
+    memory.refuse_too_large(1_000_000_000, 600_000_000, 2, None, "this container")
+    with pytest.raises(Refused) as refusal:
+        memory.refuse_too_large(1_000_000_000, 600_000_000, 2, enough - 1, "this container")
+    assert (refusal.value.reason, refusal.value.retry) == ("TooLarge", False)
+    assert "(600,000,000 of them trained) by 2 workers needs 20.9 GiB" in refusal.value.message
+    assert "this container has 20.9 GiB" in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("limits", "bytes_"),
+    [
+        ({}, 8 << 30),
+        ({"memory.max": "4294967296\n"}, 4 << 30),
+        ({"memory.max": "max\n"}, 8 << 30),
+        ({"memory/memory.limit_in_bytes": "2147483648\n"}, 2 << 30),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712\n"}, 8 << 30),
+    ],
+)
+def test_the_limit_is_the_containers_or_the_machines(tmp_path, limits, bytes_):
+    (tmp_path / "meminfo").write_text("MemFree: 1 kB\nMemTotal:        8388608 kB\n", "utf-8")
+    (tmp_path / "memory").mkdir()
+    for name, text in limits.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    assert memory.host_limit(tmp_path, tmp_path / "meminfo") == bytes_
+
+
+def test_where_nothing_says_how_much_there_is_nothing_is_refused(tmp_path):
+    assert memory.host_limit(tmp_path, tmp_path / "absent") is None
 
 
 def test_recorded_answers_weigh_as_much_as_agree_with_them(tmp_path):
@@ -178,19 +243,43 @@ def test_the_curve_of_a_strange_training_is_still_a_picture(losses):
     ET.fromstring(curve.svg(losses, []))
 
 
-def test_the_card_says_what_it_is_and_what_it_was_made_of():
-    inputs = {
-        "method": "dora",
+def made_of(method):
+    return {
+        "method": method,
         "seed": 3,
         "base_digest": "sha256:b",
         "dataset_digest": "sha256:d",
         "config": {"rank": 4},
     }
-    report = {
-        "examples": 90, "left_out": 2, "precision": "float32", "steps": 40, "loss": 0.1,
-        "measured": [[20, 0.5], [40, 0.6]], "best_step": 20, "validation_examples": 10, "no_majority": 0,
-    }  # fmt: skip
-    text = card.model_card(Path("/bases/tiny"), inputs, report, "model")
+
+
+REPORT = {
+    "examples": 90, "left_out": 2, "precision": "float32", "steps": 40, "loss": 0.1,
+    "measured": [[20, 0.5], [40, 0.6]], "best_step": 20, "validation_examples": 10, "no_majority": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "share", "told"),
+    [
+        ("full", 0.9312, ["extracted from full fine-tuning of the linear layers of `tiny`", "keeps 93.1%",
+                          "rank 4", "least in `model.layers.1.q_proj`: 12.5%", "norms and biases were not trained"]),
+        ("dora", 0.31, ["extracted from a DoRA on `tiny`", "keeps 31.0%", "place for all of it",
+                        "**the adapter keeps only 31% of what was trained", "raise the rank"]),
+    ],
+)  # fmt: skip
+def test_the_card_of_an_extracted_adapter_says_what_it_keeps_and_what_it_cannot_hold(method, share, told):
+    kept = {"rank": 4, "layers": 14, "kept_share": share, "least_kept_share": 0.125,
+            "least_kept_layer": "model.layers.1.q_proj"}  # fmt: skip
+    text = card.model_card(Path("/bases/tiny"), made_of(method), {**REPORT, "extraction": kept}, "adapter")
+    assert "library_name: peft" in text
+    assert all(part in text for part in told), text
+    assert ("**" in text) == (share < card.LOW_SHARE)
+
+
+def test_the_card_says_what_it_is_and_what_it_was_made_of():
+    text = card.model_card(Path("/bases/tiny"), made_of("dora"), {**REPORT, "extraction": None}, "model")
+    assert "extracted" not in text
     assert "library_name: transformers" in text
     assert "A DoRA, merged and written as a whole model" in text
     assert "0.5000 at step 20, whose weights these are" in text

@@ -47,9 +47,14 @@ def add_adapter(model: Any, config: Config, *, use_dora: bool = False) -> Any:
 
 
 def save_adapter(model: Any, tokenizer: Any, folder: Path) -> None:
-    """peft's files, with its settings in one order: the same training must give the same digest."""
+    """peft's files: the same training must give the same digest."""
     model.save_pretrained(folder, safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)  # peft's own card; ours follows
+    finish_adapter(tokenizer, folder)
+
+
+def finish_adapter(tokenizer: Any, folder: Path) -> None:
+    """peft's settings in one order, and how the base is prompted."""
     settings = folder / "adapter_config.json"
     config = read_json(settings)
     write_json(settings, {key: sorted(v) if isinstance(v, list) else v for key, v in sorted(config.items())})
