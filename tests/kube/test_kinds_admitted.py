@@ -47,6 +47,8 @@ ADMITTED = [
     ("Specialist", "spec.rollout.promote", DIGEST),
     ("Specialist", "spec.retrain", {"schedule": "*/15 3 * * MON-FRI", "newExamples": 500, "driftPercent": 15}),
     ("Specialist", "spec.artifact", ARTIFACT),
+    ("Specialist", "spec.training", {"method": "DoRA", "rank": 32}),
+    ("Specialist", "spec.training", {"method": "Full", "resources": {"memory": "64Gi"}}),
     ("Specialist", "spec", {"taskCluster": "t", "rollout": {"holdbackPercent": 2},
                             "retrain": {"agreementPercent": 90}}),
     ("Specialist", "spec.base.name", "tiny"),

@@ -52,11 +52,13 @@ class Dataset(Model):
 class Training(Model):
     """How it is trained (S5)."""
 
-    method: Literal["LoRA", "QLoRA", "Distill"] = Field(
-        "LoRA", description="Fine-tuning method; Distill weighs recorded answers by how far they agree."
+    method: Literal["LoRA", "QLoRA", "DoRA", "Full", "Distill"] = Field(
+        "LoRA",
+        description="Fine-tuning method. Of DoRA and Full an adapter of the rank is extracted, judged and served; "
+        "Distill weighs recorded answers by how far they agree.",
     )
     rank: int = Field(16, ge=1, le=256, description="Rank of the adapter.")
-    alpha: float = Field(32, gt=0, le=1024, description="Scale of the adapter.")
+    alpha: float = Field(32, gt=0, le=1024, description="Scale of the adapter in training; Full has none.")
     learning_rate: float | None = Field(None, gt=0, le=1, description="Peak rate; default: the recipe's.")
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimiser steps; default: the recipe's.")
     batch_size: int | None = Field(None, ge=1, le=4096, description="Examples a step; default: the recipe's.")
@@ -272,6 +274,12 @@ class Revision(Model):
     training_job: str | None = Field(None, max_length=253, description="Job that trained it.")
     ray_job: str | None = Field(None, max_length=253, description="Ray's id of that job.")
     training_seconds: float | None = Field(None, description="Time the training took.")
+    kept_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="What the extracted adapter keeps of what was trained; absent: an adapter was trained.",
+    )
     evaluation: Evaluation | None = Field(None, description="Verdict of the gate.")
     shadow: Trial | None = Field(None, description="Verdict of the shadow.")
     canary: Trial | None = Field(None, description="Verdict of the last canary step.")

@@ -20,7 +20,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "select": (
         "slmfleet select --cluster intent-play-book --clusters found/ --models charts/slmfleet/files --max-memory 8Gi",
     ),
-    "train": ("slmfleet train --dataset dataset/ --base base/ --method lora --out adapter/",),
+    "train": (
+        "slmfleet train --dataset dataset/ --base base/ --method lora --out adapter/",
+        "slmfleet train --dataset dataset/ --base base/ --method full --extract-adapter --out adapter/",
+    ),
     "evaluate": (
         "slmfleet evaluate --dataset dataset/ --model adapter/ --base base/ --out evaluation.json",
     ),

@@ -101,6 +101,8 @@ def _revision(role: str, revision: dict[str, Any]) -> Iterator[Line]:
     for label, key in links:
         if key in revision:
             yield 2, f"{label:<10}{revision[key]}"
+    if "keptShare" in revision:
+        yield 2, f"extracted {revision['keptShare']:.1%} of what was trained"
     if "evaluation" in revision:
         yield from _gate(revision["evaluation"])
     for trial in ("shadow", "canary"):

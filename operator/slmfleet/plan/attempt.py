@@ -152,7 +152,7 @@ def _redaction(work: Work) -> str | None:
 
 
 def _need(me: SpecialistObject, cluster: ClusterObject) -> select.Need:
-    return replace(select.need_of(cluster.spec, cluster.status), rank=me.spec.training.rank)
+    return replace(select.need_of(cluster.spec, cluster.status), training=me.spec.training)
 
 
 def choose(work: Work, winner: str) -> None:

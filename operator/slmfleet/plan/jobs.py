@@ -16,6 +16,7 @@ from slmfleet.plan.names import labels, owner_reference
 from slmfleet.plan.pods import Object, SecretMount, StoreMount, pod_spec, resources
 
 IDENTITY = "/keys/identity"
+EXTRACTED = ("DoRA", "Full")  # methods that change whole layers: pools serve adapters
 TERMINATION = [{"name": name, "value": "/dev/termination-log"}
                for name in ("SLMFLEET_TERMINATION_LOG", "SLMTRAIN_TERMINATION_LOG")]
 
@@ -109,6 +110,7 @@ def training_pod(config: Config, dataset: str, base: str, out: str, scratch: str
             "--method", training.method.lower(), "--out", f"{at}/{out}", "--workers", str(training.workers),
             "--checkpoints", f"{at}/{scratch}/checkpoints", "--progress", f"{at}/{scratch}/progress.json",
             "--seed", str(training.seed), "--config", chosen]
+    args += ["--extract-adapter"] if training.method in EXTRACTED else []
     mounts = [StoreMount("datasets"), StoreMount("bases"), StoreMount("artifacts", read_only=False),
               StoreMount("training", read_only=False)]
     return _trainer_pod(config, args, training.resources, mounts, prefix)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from statistics import median
 
 from slmfleet.api.basemodel import BaseModelSpec
-from slmfleet.api.specialist import Base, BaseLimits
+from slmfleet.api.specialist import Base, BaseLimits, Training
 from slmfleet.api.taskcluster import TaskClusterSpec, TaskClusterStatus
 
 PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0")
 UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "M": 10**6, "G": 10**9}
 DEFAULT_MEMORY = "16Gi"
+FLOAT_BYTES = 4  # of a weight in full fine-tuning
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Need:
     """What the task asks of a base. `tasks`: the types of published results that speak of it."""
 
     context_tokens: int = 0
-    rank: int = 0
+    training: Training | None = None
     tasks: tuple[str, ...] = ()
 
 
@@ -117,13 +118,26 @@ def _capabilities(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | 
 
 
 def _rank(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | None:
-    if base.pool.max_rank >= need.rank:
+    if need.training is None or base.pool.max_rank >= need.training.rank:
         return None
-    return f"its pool takes adapters up to rank {base.pool.max_rank}, spec.training.rank is {need.rank}"
+    return f"its pool takes adapters up to rank {base.pool.max_rank}, spec.training.rank is {need.training.rank}"
 
 
-CHECKS: tuple[Check, ...] = (_licence, _outputs, _memory, _pool_memory, _parameters, _context, _capabilities,
-                            _rank)
+def _training_memory(base: BaseModelSpec, limits: BaseLimits, need: Need) -> str | None:
+    """Only of Full, whose weights alone say that it cannot be. The job knows the layers and says more."""
+    training = need.training
+    if training is None or training.method != "Full" or training.resources.gpus:
+        return None
+    least, given = FLOAT_BYTES * base.parameters * training.workers, training.resources.memory
+    if least <= quantity(given):
+        return None
+    return (f"full fine-tuning of its {base.parameters:,} parameters by {training.workers} workers needs more than "
+            f"{least / 2**30:,.1f}Gi of memory, spec.training.resources.memory is {given}; raise it, lower "
+            "spec.training.workers, or use another spec.training.method")
+
+
+CHECKS: tuple[Check, ...] = (_licence, _outputs, _memory, _pool_memory, _parameters, _context, _capabilities, _rank,
+                            _training_memory)
 
 
 def judge(name: str, base: BaseModelSpec, limits: BaseLimits, need: Need) -> Ranked:

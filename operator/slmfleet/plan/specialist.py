@@ -23,6 +23,8 @@ from slmfleet.plan.trial import measured, pending
 from slmfleet.plan.work import Work, score
 from slmfleet.wire.jobs import JobFailure
 
+LOW_SHARE = 0.8  # of what was trained: an extracted adapter that keeps less is told of, as in its model card
+
 
 def plan_specialist(config: Config, me: SpecialistObject, facts: SpecialistFacts) -> Plan:
     """The next step."""
@@ -151,7 +153,8 @@ def _trained(work: Work, made: Names) -> bool:
         work.state(conditions.false("Trained", "OtherBase", differs), "Refused", stop=True)
         return False
     if facts.training is not None:
-        work.parts.append(conditions.true("Trained", "AdapterStored", facts.training.artifact_digest))
+        kept = facts.training.extraction.kept_share if facts.training.extraction else None
+        work.parts.append(_stored(facts.training.artifact_digest, kept))
         work.changes["training"] = _training_status(work, made)
         return True
     if _failed(work, "Trained", made.training_job, "Training"):
@@ -197,6 +200,7 @@ def _evaluated(work: Work, made: Names) -> bool:
         trigger=pin.trigger, cluster_version=pin.cluster_version, discovery_run=pin.discovery_run,
         task_calls=pin.task_calls, dataset=training.dataset_digest,
         training_job=made.training_job, ray_job=training.ray_job_id, training_seconds=training.seconds,
+        kept_share=training.extraction.kept_share if training.extraction else None,
         evaluation=verdict)
     if result.verdict == "refused":
         why = why_refused(result) or score(verdict)
@@ -226,7 +230,16 @@ def _dataset_part(revision: Revision) -> Condition:
 
 
 def _trained_part(revision: Revision) -> Condition:
-    return conditions.true("Trained", "AdapterStored", revision.artifact)
+    return _stored(revision.artifact, revision.kept_share)
+
+
+def _stored(digest: str, kept_share: float | None) -> Condition:
+    """`kept_share`: of an adapter extracted from what was trained."""
+    if kept_share is None:
+        return conditions.true("Trained", "AdapterStored", digest)
+    low = "; little: a higher spec.training.rank keeps more" if kept_share < LOW_SHARE else ""
+    return conditions.true("Trained", "AdapterStored",
+                           f"{digest}, which keeps {kept_share:.1%} of what was trained{low}")
 
 
 def _evaluated_part(revision: Revision) -> Condition:

@@ -73,6 +73,13 @@ class TrainingProgress(Message):
     resumed_from_step: int | None = None
 
 
+class Extraction(Message):
+    """What an adapter keeps of a training that changed whole layers."""
+
+    rank: int
+    kept_share: float = Field(ge=0, le=1, description="Of the change's squared Frobenius norm.")
+
+
 class TrainingResult(Message):
     """result.json beside an adapter."""
 
@@ -84,6 +91,7 @@ class TrainingResult(Message):
     base_digest: str
     dataset_digest: str
     artifact_digest: str
+    extraction: Extraction | None = Field(None, description="None where the method trains an adapter.")
     ray_job_id: str | None = None
     restarts: int = 0
     resumed_from_step: int | None = None

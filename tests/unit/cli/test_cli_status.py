@@ -22,6 +22,11 @@ def test_the_trials_of_bases_stand_with_their_figures() -> None:
                          "trial     next: not measured yet"]  # fmt: skip
 
 
+def test_what_an_extracted_adapter_keeps_stands_beside_it() -> None:
+    told = lines(stable={"name": "abc", "base": "tiny", "keptShare": 0.6239})
+    assert "extracted 62.4% of what was trained" in [line.strip() for line in told]
+
+
 def test_why_a_revision_was_made_stands_beside_it_and_in_the_history() -> None:
     told = lines(stable={"name": "abc", "base": "tiny", "trigger": "Drift: drift of 40 %, from 20"}, history=[
         {"revision": "abc", "outcome": "Promoted", "trigger": "Drift: drift of 40 %, from 20", "reason": "done"},

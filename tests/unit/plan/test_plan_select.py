@@ -9,10 +9,12 @@ import pytest
 import yaml
 from plan_builders import base, cluster
 
+from slmfleet.api.base import Resources
 from slmfleet.api.basemodel import BaseModelSpec
-from slmfleet.api.specialist import Base, BaseLimits
+from slmfleet.api.specialist import Base, BaseLimits, Training
 from slmfleet.plan.select import Need, choose, judge, need_of, quantity, rank, task_types
 
+ONE_GPU = Resources(memory="1Gi", gpus=1)
 CHECKS: list[tuple[dict[str, Any], dict[str, Any], Need, str]] = [
     # base, limits, need, part of the reason
     ({"licence": "LicenseRef-llama3"}, {}, Need(), "licence LicenseRef-llama3 is not among the accepted ones"),
@@ -26,7 +28,9 @@ CHECKS: list[tuple[dict[str, Any], dict[str, Any], Need, str]] = [
     ({"parameters": 2_000_000}, {"maxParameters": 1_999_999}, Need(), "2,000,000 parameters, at most 1,999,999"),
     ({"contextTokens": 512}, {}, Need(context_tokens=513), "context of 512 tokens, the task needs 513"),
     ({"contextTokens": 512}, {"minContextTokens": 4096}, Need(context_tokens=1), "the task needs 4,096"),
-    ({"pool": {"maxRank": 8}}, {}, Need(rank=16), "rank 8, spec.training.rank is 16"),
+    ({"pool": {"maxRank": 8}}, {}, Need(training=Training(rank=16)), "rank 8, spec.training.rank is 16"),
+    ({"parameters": 1_000_000_000}, {}, Need(training=Training(method="Full")),
+     "by 2 workers needs more than 7.5Gi of memory, spec.training.resources.memory is 4Gi"),
 ]
 
 
@@ -46,7 +50,10 @@ LIMIT_ITSELF: list[tuple[dict[str, Any], dict[str, Any], Need]] = [
     ({"outputsMayTrain": "Allowed"}, {"outputsMayTrain": True}, Need()),
     ({"parameters": 2_000_000}, {"maxParameters": 2_000_000}, Need()),
     ({"contextTokens": 512}, {"minContextTokens": 512}, Need(context_tokens=512)),
-    ({"pool": {"maxRank": 16}}, {}, Need(rank=16)),
+    ({"pool": {"maxRank": 16}}, {}, Need(training=Training(rank=16))),
+    ({"parameters": 1_000_000_000}, {}, Need(training=Training(method="DoRA"))),
+    ({"parameters": 1_000_000_000}, {}, Need(training=Training(method="Full", workers=1))),
+    ({"parameters": 1_000_000_000}, {}, Need(training=Training(method="Full", resources=ONE_GPU))),
 ]
 
 
@@ -159,7 +166,7 @@ def test_the_catalogue_is_a_dozen_bases_or_more_each_with_its_sources() -> None:
         assert spec.capabilities, name
         accepting = BaseLimits(max_memory="32Gi", licences=[spec.licence])
         assert judge(name, spec, accepting, Need()).suitable, name
-    suitable = [r.name for r in rank(specs, BaseLimits(), Need(context_tokens=4096, rank=16)) if r.suitable]
+    suitable = [r.name for r in rank(specs, BaseLimits(), Need(context_tokens=4096, training=Training())) if r.suitable]
     assert len(suitable) >= 8
     assert not {"xlam-2-1b-fc-r", "nemotron-nano-9b-v2", "llama-3-2-1b-instruct"} & set(suitable)
 
