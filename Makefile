@@ -2,7 +2,7 @@
 # What is slow to build is kept outside the repository, in $SLMFLEET_CACHE (~/.cache/slmfleet), keyed by its sources.
 
 .PHONY: help demo demo-again test test-long bench-gateway bench-discovery bench-expressions bench-redaction \
-	bench-scale bench-simulate bench-training lint unit clients kube node serving e2e crds locks images clean-cache
+	bench-scale bench-simulate bench-training bench-extraction lint unit clients kube node serving e2e crds locks images clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ bench-simulate: ## our planner and choice of a server beside others, simulated o
 
 bench-training: ## our trainer beside trl's, and the recipes beside each other, on the CPU (QUICK=1: does it run?)
 	@bash tests/run.sh bench-training
+
+bench-extraction: ## what extracted adapters keep of DoRA and full fine-tuning, by rank (QUICK=1: does it run?)
+	@bash tests/run.sh bench-extraction
 
 crds: ## write crds/ and the chart's copy from the models
 	@bash tests/run.sh crds

@@ -2,6 +2,7 @@
 # Runs parts of the tests (or the demo) in the project's own environment, and prints what each part took.
 #   tests/run.sh PART...      parts: lint unit clients kube node images serving e2e long demo demo-again crds bench
 #                             bench-discovery bench-expressions bench-redaction bench-scale bench-simulate bench-training
+#                             bench-extraction
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # Debian's interpreter makes the environment; Python of the user's choice may lack venv or ssl.
@@ -97,6 +98,9 @@ run_part() {
                 --peer "$(environment redaction)/bin/python" ;;
         bench-scale) part "environments" heavy && part "curation as the log grows" bench_scale ;;
         bench-training) part "trainer beside trl" bench_training ;;
+        bench-extraction) part "environments" heavy && part "what extracted adapters keep" "$dev/bin/python" \
+            benchmarks/training/extraction.py --train-python "$SLMFLEET_TRAIN_PYTHON" \
+            --out benchmarks/training/extraction.md ${QUICK:+--quick} ;;
         crds) part "CRDs" "$dev/bin/python" -m slmfleet.cli crds --out crds --chart charts/slmfleet/templates/crds ;;
         *) echo "tests: there is no part $1" >&2; exit 2 ;;
     esac

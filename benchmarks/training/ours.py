@@ -2,7 +2,7 @@
 
     python ours.py --dataset DIR --base PATH --seed 1 --jobs '[{"out": DIR, "method": "lora", "config": {}}]'
 
-A job may name another `dataset`, and a `teacher`.
+A job may name another `dataset`, and a `teacher`, and ask for `extract_adapter`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ def train(base: str, seed: int, wanted: dict[str, Any]) -> dict[str, Any]:
     from slmtrain import worker
     from slmtrain.files import base_digest, readable_by_all, write_json
     from slmtrain.job import Job, read_config
-    from slmtrain.recipes import RECIPES
 
-    config = read_config(json.dumps(wanted["config"]))
-    job = Job(wanted["dataset"], base, wanted["method"], "", "", "", seed, config, wanted.get("teacher"))
+    config, out = read_config(json.dumps(wanted["config"])), Path(wanted["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    job = Job(wanted["dataset"], base, wanted["method"], str(out), "", "", seed, config, wanted.get("teacher"),
+              extract_adapter=wanted.get("extract_adapter", False))  # fmt: skip
     training = worker.prepare(job, 0, 1, lambda model: model)
     training.together.train()
     cpu, wall = time.process_time(), time.monotonic()
     losses = [worker.step(training, number) for number in range(len(training.plan))]
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-    out = Path(wanted["out"])
-    out.mkdir(parents=True, exist_ok=True)
-    RECIPES[job.method].save(training.model, training.tokenizer, out)
+    extraction = worker.write_model(training, lambda note: None)
     write_json(out / "slmtrain.json", {"base_digest": base_digest(Path(base))})
     readable_by_all(out)
     return {
@@ -44,6 +43,7 @@ def train(base: str, seed: int, wanted: dict[str, Any]) -> dict[str, Any]:
         "examples": len(training.examples.train),
         "no_majority": training.examples.no_majority,
         "precision": training.precision,
+        "extraction": extraction,
     }
 
 
