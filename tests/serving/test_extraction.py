@@ -179,6 +179,17 @@ for modules in (["embed_tokens"], ["q_proj", "lm_head"]):
         except Refused as error:
             refused[f"{method} {modules[-1]}"] = [error.reason, error.message]
 answer["refused"] = refused
+huge = json.loads((made / "config.json").read_text()) | {
+    "hidden_size": 16384, "intermediate_size": 65536, "num_hidden_layers": 400, "head_dim": 128,
+    "num_attention_heads": 128, "num_key_value_heads": 128,
+}
+(out / "huge").mkdir()
+write_json(out / "huge" / "config.json", huge)
+try:
+    worker.refuse_what_cannot_fit(replace(job("full", "never"), base=str(out / "huge")), 2)
+except Refused as error:
+    answer["huge"] = [error.reason, error.message]
+worker.refuse_what_cannot_fit(job("full", "fits"), 2)
 some = job("full", "some", target_modules=["q_proj", "v_proj"])
 _, model, _ = worker.load(some)
 answer["some"] = sorted({n.split(".")[-2] for n, p in model.named_parameters() if p.requires_grad})
@@ -304,6 +315,13 @@ def test_a_dora_in_bfloat16_is_extracted_in_float32(made):
 def test_the_same_training_gives_the_same_adapter(made):
     first, second = made["digests"]
     assert first == second
+
+
+def test_full_fine_tuning_of_a_base_that_no_machine_holds_is_refused_before_a_weight_is_read(made):
+    """It has none: its config alone says how many there would be."""
+    reason, message = made["huge"]
+    assert reason == "TooLarge"
+    assert "1,718,008,4" in message and "by 2 workers needs" in message and "take a smaller base" in message
 
 
 def test_what_no_pool_serves_is_refused_before_training(made):

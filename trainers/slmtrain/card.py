@@ -23,7 +23,7 @@ LEFT_OUT = {
     "full": "Embeddings, head, norms and biases were not trained: an adapter cannot hold them.",
     "dora": "A DoRA trains linear layers only, so an adapter has a place for all of it.",
 }
-LOW_SHARE = 0.8  # what keeps less of what was trained is told of
+LOW_SHARE = 0.8  # what keeps less of what was trained is told of; see benchmarks/training/extraction.md
 
 
 def write_card(folder: Path, base: Path, inputs: dict[str, Any], report: dict[str, Any], writes: str) -> None:
