@@ -48,7 +48,7 @@ def measure(spec: Retrain, me: SpecialistObject, facts: SpecialistFacts) -> Retr
     """What speaks for training again, by now."""
     before = me.status.retrain or RetrainStatus()
     return before.model_copy(update={
-        **_scheduled(spec, before, facts.now), **_discovered(before, me.status.training, facts.cluster),
+        **_scheduled(spec, before, facts.now), **_discovered(before, me.status.training, facts),
         **_escalated(spec, before, me, facts), **_agreed(spec, before, me, facts)})
 
 
@@ -72,18 +72,26 @@ def _next(schedule: str | None, now: datetime) -> datetime | None:
         return None
 
 
-def _discovered(before: RetrainStatus, pin: TrainingStatus, cluster: ClusterObject | None) -> dict[str, object]:
+def _discovered(before: RetrainStatus, pin: TrainingStatus, facts: SpecialistFacts) -> dict[str, object]:
     """New examples since the last dataset, and the largest drift of the runs since."""
+    cluster = facts.cluster
     if cluster is None:
         return {}
     now, run = cluster.status, cluster.status.run or 0
-    known = examples(cluster)
-    new = max(0, known - pin.task_calls) if known is not None and pin.task_calls is not None else None
+    known, had = examples(cluster), _had(pin, facts)
+    new = max(0, known - had) if known is not None and had is not None else None
     seen = max(before.drift_run or 0, pin.discovery_run or 0)
     if run <= seen or now.drift is None:
         return {"new_examples": new}
     largest = max(before.drift or 0.0, now.drift.percent, now.drift_trained.percent if now.drift_trained else 0.0)
     return {"new_examples": new, "drift": round(largest, 1), "drift_run": run}
+
+
+def _had(pin: TrainingStatus, facts: SpecialistFacts) -> int | None:
+    """Calls that could teach when the last dataset was made: of a declared task, by its report."""
+    if pin.until is None:
+        return pin.task_calls
+    return None if facts.curation is None else facts.curation.answered.get("llm", 0)
 
 
 def examples(cluster: ClusterObject) -> int | None:
@@ -208,7 +216,7 @@ def obstacle(spec: Retrain, found: list[Trigger], pin: TrainingStatus, cluster: 
         if failures:
             return conditions.unknown("UpToDate", "BackingOff", f"{later}, after {failures} that did not make it")
         return conditions.unknown("UpToDate", "Resting", later)
-    newer = (cluster.status.run or 0) > (pin.discovery_run or 0)
+    newer = pin.until is not None or (cluster.status.run or 0) > (pin.discovery_run or 0)
     if not newer and not any(trigger.reason == "BetterBase" for trigger in found):
         return conditions.unknown("UpToDate", "WaitingForDiscovery",
                                   f"{why}; the last training used discovery run {pin.discovery_run}, the newest one "
@@ -220,9 +228,10 @@ def told(found: list[Trigger]) -> str:
     return "; ".join(f"{trigger.reason}: {trigger.message}" for trigger in found)
 
 
-def standing(spec: Retrain, measured: RetrainStatus, failed: str | None) -> Condition:
-    """Where the figures stand, against what would start a training. `failed`: how the last one ended, if badly."""
-    figures = "; ".join(_figures(spec, measured))
+def standing(spec: Retrain, measured: RetrainStatus, failed: str | None, unmeasured: str | None = None) -> Condition:
+    """Where the figures stand, against what would start a training. `failed`: how the last one ended, if badly.
+    `unmeasured`: why those that a discovery measures do not move, if so."""
+    figures = "; ".join(_figures(spec, measured, unmeasured))
     if failed is not None:
         return conditions.false("UpToDate", "LastFailed", "; ".join(part for part in (failed, figures) if part))
     if spec.schedule and measured.next_schedule_time is None:
@@ -231,14 +240,16 @@ def standing(spec: Retrain, measured: RetrainStatus, failed: str | None) -> Cond
     return conditions.true("UpToDate", "NothingDue", figures)
 
 
-def _figures(spec: Retrain, measured: RetrainStatus) -> list[str]:
+def _figures(spec: Retrain, measured: RetrainStatus, unmeasured: str | None) -> list[str]:
     found = []
     if spec.schedule and measured.next_schedule_time is not None:
         found.append(f"next at {measured.next_schedule_time:%Y-%m-%d %H:%M} UTC")
     if spec.new_examples is not None:
-        found.append(f"{measured.new_examples or 0:,} of {spec.new_examples:,} new examples")
+        found.append(f"retrain.newExamples is {unmeasured}" if unmeasured else
+                     f"{measured.new_examples or 0:,} of {spec.new_examples:,} new examples")
     if spec.drift_percent is not None:
-        found.append(f"drift {measured.drift or 0:g} of {spec.drift_percent:g} %")
+        found.append(f"retrain.driftPercent is {unmeasured}" if unmeasured else
+                     f"drift {measured.drift or 0:g} of {spec.drift_percent:g} %")
     if spec.escalation_percent is not None:
         found.append(f"{measured.escalation_percent or 0:g} of {spec.escalation_percent:g} % escalated")
     if spec.agreement_percent is not None and measured.agreement_percent is not None:
