@@ -10,7 +10,7 @@ from slmfleet.api import conditions
 from slmfleet.api.base import Condition, Prices
 from slmfleet.api.discovery import DiscoveryStatus
 from slmfleet.api.router import Counted, RouterStatus, Savings, TierStatus, WeightStatus
-from slmfleet.plan import auto, classifier, cleanup, clusters, fitting, gateway, naming, redaction
+from slmfleet.plan import auto, classifier, cleanup, clusters, declared, fitting, gateway, naming, redaction
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import JobFact, Plan, RouterFacts, RouterObject
 from slmfleet.plan.jobs import discover_job
@@ -250,7 +250,8 @@ def _under_way(config: Config, me: RouterObject, facts: RouterFacts) -> _Discove
         return _failed(me, facts, fact)
     made = discover_job(config, discovery_job_name(me.meta.name, run), (me.meta.name, me.meta.uid), me.spec, run,
                         store_prefix(me.spec.store.url),
-                        classifier.path(status.classifier) if status.classifier else None, _learned_from(facts, run))
+                        classifier.path(status.classifier) if status.classifier else None, _learned_from(facts, run),
+                        declared.fitting(declared.tasks_of(me.meta.name, facts.clusters)))
     part = _running(run) if status.time is None else _discovered(status)
     return _Discovery(status, part, objects=(made,))
 
