@@ -25,7 +25,7 @@ LISTS = ("List", "TaskClusterList")
 class DeclaredTask(Strict):
     """One task: how its calls are recognised, and what a valid answer to them is."""
 
-    name: str = Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    name: str = Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     description: str = ""
     signature: Signature = Signature()
     output_format: OutputFormat = OutputFormat()

@@ -77,7 +77,7 @@ class Change(Message):
 class FoundCluster(Message):
     """One recurring task."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", description="Stable from run to run.")
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", description="Stable from run to run.")
     version: str = Field(description="sha256: of its members' ids and its signature.")
     description: str
     title: str = Field("", description="By the LLM that was asked (`--name-with`); else empty.")
