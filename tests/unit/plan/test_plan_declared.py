@@ -27,6 +27,7 @@ from slmfleet.plan import declared
 from slmfleet.plan.attempt import names
 from slmfleet.plan.facts import ClusterObject, JobFact, Plan, SpecialistObject
 from slmfleet.plan.retrain import measure
+from slmfleet.plan.router import plan_router
 from slmfleet.plan.specialist import plan_specialist
 from slmfleet.plan.table import route_table
 from slmfleet.wire.declared import parse_tasks
@@ -207,6 +208,18 @@ def test_what_only_a_discovery_measures_is_said_to_be_inactive_without_one(
     told = [f"retrain.{field} is inactive: a discovery measures it, and {said}"
             for field in ("newExamples", "driftPercent")]  # fmt: skip
     assert inactive == (told if said else [])
+
+
+# --- discovery ---------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("labels, enabled, left", [(1000, True, "large"), (1000, False, ""), (10, True, "")])
+def test_a_task_that_discovery_cannot_be_told_of_is_named(labels: int, enabled: bool, left: str) -> None:
+    wide = task("large", outputFormat={"type": "label", "labels": [f"{n:0200}" for n in range(labels)]})
+    facts = router_facts(clusters={"intents": task(), "large": wide})
+    plan = plan_router(CONFIG, router(discovery={"enabled": enabled}), facts)
+    assert conditions(plan).get("DeclaredTasksTold") == (("False", "TooLarge") if left else None)
+    if left:
+        assert f"TaskClusters {left}," in message(plan, "DeclaredTasksTold")
 
 
 # --- the gateway -------------------------------------------------------------------------------------------------
