@@ -380,6 +380,9 @@ class RetrainStatus(Model):
     window: CountWindow | None = Field(None, description="The window under way.")
     agreement_percent: float | None = Field(None, description="Agreement with the LLM, last window.")
     agreement_upper_percent: float | None = Field(None, description="Upper bound (95 %) of it.")
+    llm_window: CountWindow | None = Field(
+        None, description="The window under way of what the LLM answered; of a declared task without a discovery."
+    )
     agreement_window: CountWindow | None = Field(None, description="The window of the agreement under way.")
     last_trigger: datetime | None = Field(None, description="When it was last trained again.")
     reason: Text | None = Field(None, description="Why.")

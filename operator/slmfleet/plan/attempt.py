@@ -293,13 +293,17 @@ def _again(work: Work, wanted: str, cluster: ClusterObject) -> bool:
     return True
 
 
-def _unmeasured(work: Work) -> str | None:
-    """Why what only a discovery measures does not move, if so."""
-    router = work.facts.router
+def _unmeasured(work: Work) -> dict[str, str]:
+    """By field of `retrain`, why it does not move. Of a declared task gateways count the examples, where they must."""
+    router, declared_task = work.facts.router, work.me.status.training.until is not None
     if router is None or (router.spec.discovery.enabled and router.spec.capture.enabled):
-        return None
-    field = "capture" if router.spec.discovery.enabled else "discovery"
-    return f"inactive: a discovery measures it, and spec.{field}.enabled of Router {router.meta.name} is off"
+        return {}
+    if not router.spec.capture.enabled:
+        why = f"no call is logged: spec.capture.enabled of Router {router.meta.name} is off"
+        return {field: f"retrain.{field} is inactive, {why}" for field in ("newExamples", "driftPercent")}
+    why = f"only a discovery measures it: spec.discovery.enabled of Router {router.meta.name} is off"
+    fields = ("driftPercent",) if declared_task else ("newExamples", "driftPercent")
+    return {field: f"retrain.{field} is inactive, {why}" for field in fields}
 
 
 def _base(work: Work, cluster: ClusterObject, *, keep: bool) -> select.Ranked:

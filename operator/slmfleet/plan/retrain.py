@@ -49,7 +49,8 @@ def measure(spec: Retrain, me: SpecialistObject, facts: SpecialistFacts) -> Retr
     before = me.status.retrain or RetrainStatus()
     return before.model_copy(update={
         **_scheduled(spec, before, facts.now), **_discovered(before, me.status.training, facts),
-        **_escalated(spec, before, me, facts), **_agreed(spec, before, me, facts)})
+        **_answered(spec, before, me, facts), **_escalated(spec, before, me, facts),
+        **_agreed(spec, before, me, facts)})
 
 
 def restart(before: RetrainStatus, spec: Retrain, trigger: str | None, failures: int, now: datetime) -> RetrainStatus:
@@ -80,11 +81,31 @@ def _discovered(before: RetrainStatus, pin: TrainingStatus, facts: SpecialistFac
     now, run = cluster.status, cluster.status.run or 0
     known, had = examples(cluster), _had(pin, facts)
     new = max(0, known - had) if known is not None and had is not None else None
+    new = before.new_examples or 0 if _counted_by_gateways(pin, facts) else new
     seen = max(before.drift_run or 0, pin.discovery_run or 0)
     if run <= seen or now.drift is None:
         return {"new_examples": new}
     largest = max(before.drift or 0.0, now.drift.percent, now.drift_trained.percent if now.drift_trained else 0.0)
     return {"new_examples": new, "drift": round(largest, 1), "drift_run": run}
+
+
+def _answered(
+    spec: Retrain, before: RetrainStatus, me: SpecialistObject, facts: SpecialistFacts
+) -> dict[str, object]:
+    """New examples of a declared task without a discovery: what the LLM answered since, as far as it is logged. Counted
+    at the end of a window, from the first stable revision on."""
+    if not _counted_by_gateways(me.status.training, facts):
+        return {"llm_window": None}
+    step = _step(spec, spec.new_examples, before.llm_window, rollout.left_to_the_llm, me, facts)
+    if step is None:
+        return {}
+    assert facts.router is not None
+    logged = int(step.good * facts.router.spec.capture.sample_percent / 100)
+    return {"llm_window": step.window, "new_examples": (before.new_examples or 0) + logged}
+
+
+def _counted_by_gateways(pin: TrainingStatus, facts: SpecialistFacts) -> bool:
+    return pin.until is not None and facts.router is not None and not facts.router.spec.discovery.enabled
 
 
 def _had(pin: TrainingStatus, facts: SpecialistFacts) -> int | None:
@@ -228,10 +249,11 @@ def told(found: list[Trigger]) -> str:
     return "; ".join(f"{trigger.reason}: {trigger.message}" for trigger in found)
 
 
-def standing(spec: Retrain, measured: RetrainStatus, failed: str | None, unmeasured: str | None = None) -> Condition:
+def standing(spec: Retrain, measured: RetrainStatus, failed: str | None,
+             unmeasured: Mapping[str, str] | None = None) -> Condition:
     """Where the figures stand, against what would start a training. `failed`: how the last one ended, if badly.
-    `unmeasured`: why those that a discovery measures do not move, if so."""
-    figures = "; ".join(_figures(spec, measured, unmeasured))
+    `unmeasured`: by field, why it does not move, if so."""
+    figures = "; ".join(_figures(spec, measured, unmeasured or {}))
     if failed is not None:
         return conditions.false("UpToDate", "LastFailed", "; ".join(part for part in (failed, figures) if part))
     if spec.schedule and measured.next_schedule_time is None:
@@ -240,15 +262,15 @@ def standing(spec: Retrain, measured: RetrainStatus, failed: str | None, unmeasu
     return conditions.true("UpToDate", "NothingDue", figures)
 
 
-def _figures(spec: Retrain, measured: RetrainStatus, unmeasured: str | None) -> list[str]:
+def _figures(spec: Retrain, measured: RetrainStatus, unmeasured: Mapping[str, str]) -> list[str]:
     found = []
     if spec.schedule and measured.next_schedule_time is not None:
         found.append(f"next at {measured.next_schedule_time:%Y-%m-%d %H:%M} UTC")
     if spec.new_examples is not None:
-        found.append(f"retrain.newExamples is {unmeasured}" if unmeasured else
+        found.append(unmeasured.get("newExamples") or
                      f"{measured.new_examples or 0:,} of {spec.new_examples:,} new examples")
     if spec.drift_percent is not None:
-        found.append(f"retrain.driftPercent is {unmeasured}" if unmeasured else
+        found.append(unmeasured.get("driftPercent") or
                      f"drift {measured.drift or 0:g} of {spec.drift_percent:g} %")
     if spec.escalation_percent is not None:
         found.append(f"{measured.escalation_percent or 0:g} of {spec.escalation_percent:g} % escalated")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from plan_builders import (
+    ARTIFACT,
     CONFIG,
     CURATED,
     NOW,
@@ -32,6 +33,7 @@ from slmfleet.plan.specialist import plan_specialist
 from slmfleet.plan.table import route_table
 from slmfleet.wire.declared import parse_tasks
 from slmfleet.wire.jobs import JobFailure
+from slmfleet.wire.signals import ArmSignals, GatewaySignals, SpecialistSignals
 
 SIGNATURE = {"systemPrompt": "Sort the tickets of {customer}."}
 LABELS = {"type": "label", "labels": ["a", "b"]}
@@ -70,13 +72,13 @@ WAITS: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str, str], str, boo
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("spec, observed, condition, said, stalled", [r[1:] for r in WAITS], ids=[r[0] for r in WAITS])
+@pytest.mark.parametrize("spec, observed, condition, words, stalled", [r[1:] for r in WAITS], ids=[r[0] for r in WAITS])
 def test_what_keeps_a_dataset_from_being_made_is_said(
-    spec: dict[str, Any], observed: dict[str, Any], condition: tuple[str, str], said: str, stalled: bool
+    spec: dict[str, Any], observed: dict[str, Any], condition: tuple[str, str], words: str, stalled: bool
 ) -> None:
     plan = planned(specialist(), task(**spec), **observed)
     assert conditions(plan)["DatasetReady"] == condition
-    assert said in message(plan, "DatasetReady")
+    assert words in message(plan, "DatasetReady")
     assert ("Stalled" in conditions(plan)) is stalled
     assert plan.apply == () and plan.status["stage"] == "Waiting"
 
@@ -119,6 +121,13 @@ def test_it_goes_the_way_of_every_other_task() -> None:
     assert made["clusterVersion"] == declared.task_of(task()).version  # type: ignore[union-attr]
     assert made["dataset"] == CURATED.dataset_digest
     assert plan.status["stage"] == "Placing"
+
+
+def test_its_base_has_room_for_its_system_prompt() -> None:
+    """2,000 characters are 500 tokens, and an eighth more for the answer is more than 512."""
+    plan = planned(specialist(), task(signature={"systemPrompt": "sort " * 400}))
+    assert conditions(plan)["BaseSelected"] == ("False", "NoBaseFits")
+    assert "the task needs 562" in message(plan, "BaseSelected")
 
 
 CHANGES: list[tuple[str, dict[str, Any], bool]] = [
@@ -190,24 +199,54 @@ def test_new_examples_are_those_that_its_last_dataset_did_not_have(teachable: in
     assert measure(me.spec.retrain, me, facts(cluster=mine, **DONE)).new_examples == new
 
 
-OFF: list[tuple[dict[str, Any], str | None]] = [
-    ({"discovery": {"enabled": False}}, "spec.discovery.enabled of Router agents is off"),
-    ({"capture": {"enabled": False, "identitySecretRef": {"name": "o", "key": "k"}}},
-     "spec.capture.enabled of Router agents is off"),
-    ({}, None),
+OFF: list[tuple[str, dict[str, Any], tuple[str, ...], str]] = [
+    ("discovery is off", {"discovery": {"enabled": False}}, ("driftPercent",),
+     "only a discovery measures it: spec.discovery.enabled of Router agents is off"),
+    ("nothing is logged", {"capture": {"enabled": False, "identitySecretRef": {"name": "o", "key": "k"}}},
+     ("newExamples", "driftPercent"), "no call is logged: spec.capture.enabled of Router agents is off"),
+    ("all is on", {}, (), ""),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("spec, said", OFF)
-def test_what_only_a_discovery_measures_is_said_to_be_inactive_without_one(
-    spec: dict[str, Any], said: str | None
+@pytest.mark.parametrize("spec, fields, why", [row[1:] for row in OFF], ids=[row[0] for row in OFF])
+def test_what_cannot_be_measured_is_said_to_be_inactive(
+    spec: dict[str, Any], fields: tuple[str, ...], why: str
 ) -> None:
     plan = planned(serving(newExamples=100, driftPercent=10), router=router(status={"captured": 900}, **spec), **DONE)
     assert conditions(plan)["UpToDate"] == ("True", "NothingDue")
     inactive = [part for part in message(plan, "UpToDate").split("; ") if "inactive" in part]
-    told = [f"retrain.{field} is inactive: a discovery measures it, and {said}"
-            for field in ("newExamples", "driftPercent")]  # fmt: skip
-    assert inactive == (told if said else [])
+    assert inactive == [f"retrain.{field} is inactive, {why}" for field in fields]
+
+
+def said(instance: str, uptime: float, llm: int, invalid: int, spilled: int = 0) -> GatewaySignals:
+    """What a gateway counted: calls of the LLM's arm, and what the specialist passed on."""
+    arms = {"llm": ArmSignals(assigned=llm), ARTIFACT[7:19]: ArmSignals(invalid=invalid, spilled=spilled, served=9_999)}
+    return GatewaySignals(instance=instance, uptime_seconds=uptime,
+                          specialists={"intents": SpecialistSignals(arms=arms)})  # fmt: skip
+
+
+def test_without_a_discovery_gateways_count_what_the_llm_answered() -> None:
+    """At the end of each window, as far as it is logged: 80 % of 60 + 40 calls, then 80 % of 50 more."""
+    off = router(status={"captured": 900}, discovery={"enabled": False},
+                 capture={"samplePercent": 80, "identitySecretRef": {"name": "o", "key": "k"}})  # fmt: skip
+    me = serving(newExamples=110, windowSeconds=600)
+
+    def look(me: SpecialistObject, seconds: float, *signals: GatewaySignals) -> Plan:
+        return planned(me, router=off, now=later(seconds), signals=signals, **DONE)
+
+    for seconds, signals, new in (
+        (100, [said("a", 99, 1000, 7)], 0),
+        (400, [said("a", 399, 1030, 20)], 0),
+        (700, [said("a", 699, 1060, 27, 20)], 80),
+        (1300, [said("a", 1299, 1060, 27, 20), said("b", 100, 40, 10)], 120),
+    ):
+        plan = look(me, seconds, *signals)
+        if new < 110:
+            assert plan.status["retrain"]["newExamples"] == new
+            assert "retrain.newExamples" not in message(plan, "UpToDate")
+        me = after(me, plan)
+    assert plan.status["training"]["trigger"] == "NewExamples: 120 new examples, from 110"
+    assert plan.status["retrain"]["newExamples"] == 0
 
 
 # --- discovery ---------------------------------------------------------------------------------------------------
