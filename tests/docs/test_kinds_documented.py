@@ -20,7 +20,8 @@ import fields as pages  # noqa: E402
 from slmfleet.api.crd import KINDS, Kind, schema_of  # noqa: E402
 
 PLANS = {"Router": ["router.py", "auto.py", "cleanup.py", "redaction.py", "naming.py"], "TaskCluster": ["clusters.py"],
-         "Specialist": ["specialist.py", "attempt.py", "retrain.py", "trial.py", "stages.py"], "BaseModel": ["pool.py"]}
+         "Specialist": ["specialist.py", "attempt.py", "declared.py", "retrain.py", "trial.py", "stages.py"],
+         "BaseModel": ["pool.py"]}
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 

@@ -41,10 +41,11 @@ TRAINED = TrainingResult(method="lora", steps=100, examples=800, seconds=60.0, b
 REFUSED = EvaluationResult(metric="label", estimate=0.7, interval=(0.63, 0.76), n=200, floor=0.9, margin=0.02,
                            confidence=0.95, verdict="refused", reasons=["0.700 is below the floor 0.9"])
 PASSED = REFUSED.model_copy(update={"verdict": "passed", "reasons": [], "floor": 0.6})
+FRAMES = {"banking": "sha256:" + "b0" * 32, "intents": "sha256:" + "10" * 32}
 FOUND = DiscoveryResult(clusters=ClustersFile(
     records=1500, unassigned=100, records_digest="sha256:r",
     clusters=[FoundCluster(name=name, version=f"sha256:{name}", description="One intent a call.", size=700,
-                           share=0.45, signature=Signature(fingerprints=[f"frame-of-{name}"]), input_tokens_p95=40,
+                           share=0.45, signature=Signature(fingerprints=[FRAMES[name]]), input_tokens_p95=40,
                            output_format=OutputFormat(type="label", labels=["a", "b"]))
               for name in ("banking", "intents")]))
 

@@ -268,7 +268,9 @@ class Revision(Model):
     key: str | None = Field(None, max_length=64, description="Digest of the inputs it was made from.")
     trigger: Text | None = Field(None, description="Why it was trained again; absent: the spec asked for it.")
     cluster_version: str | None = Field(None, max_length=128, description="Version of the task cluster.")
-    discovery_run: int | None = Field(None, description="Discovery run whose calls it learned from.")
+    discovery_run: int | None = Field(
+        None, description="Discovery run whose calls it learned from; of a declared task, the last by then."
+    )
     task_calls: int | None = Field(None, ge=0, description="Calls of the task in the log by then.")
     dataset: Digest | None = Field(None, description="Dataset it was trained on.")
     training_job: str | None = Field(None, max_length=253, description="Job that trained it.")
@@ -311,7 +313,11 @@ class TrainingStatus(Model):
     job: str | None = Field(None, max_length=253, description="Training job.")
     evaluation_job: str | None = Field(None, max_length=253, description="Evaluation job.")
     cluster_version: str | None = Field(None, max_length=128, description="Version of the task cluster used.")
-    discovery_run: int | None = Field(None, description="Discovery run used.")
+    discovery_run: int | None = Field(None, description="Discovery run used; of a declared task, the last by then.")
+    until: datetime | None = Field(
+        None, description="Only calls before this time are in its dataset; absent where a discovery run says which."
+    )
+    log_calls: int | None = Field(None, ge=0, description="Calls in the whole log by then; of a declared task.")
     task_calls: int | None = Field(None, ge=0, description="Calls of the task in the log by then.")
     trigger: Text | None = Field(None, description="Why it is trained again; absent: the spec asked for it.")
     started: datetime | None = Field(None, description="When its inputs were fixed.")
@@ -382,6 +388,9 @@ class RetrainStatus(Model):
     window: CountWindow | None = Field(None, description="The window under way.")
     agreement_percent: float | None = Field(None, description="Agreement with the LLM, last window.")
     agreement_upper_percent: float | None = Field(None, description="Upper bound (95 %) of it.")
+    llm_window: CountWindow | None = Field(
+        None, description="The window under way of what the LLM answered; of a declared task without a discovery."
+    )
     agreement_window: CountWindow | None = Field(None, description="The window of the agreement under way.")
     last_trigger: datetime | None = Field(None, description="When it was last trained again.")
     reason: Text | None = Field(None, description="Why.")

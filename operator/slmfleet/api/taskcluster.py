@@ -10,14 +10,31 @@ from slmfleet.api.base import Digest, Model, Name, OutputFormat, Short, Status, 
 
 
 class Signature(Model):
-    """How a call of this task is recognised, beside the learned classifier."""
+    """How a call of this task is recognised: of a declared one by this alone, else beside the learned classifier."""
 
     fingerprints: list[Annotated[str, Field(max_length=128)]] = Field(
-        default_factory=list, max_length=64, description="Digests of frames that are always this task."
+        default_factory=list,
+        max_length=64,
+        description="Digests of frames that are always this task; of a declared one, nothing else is asked then.",
+        json_schema_extra=rules(
+            (
+                "self.all(digest, digest.matches('^sha256:[0-9a-f]{64}$'))",
+                "fingerprints must be sha256:DIGEST, as `slmfleet explain-route --json` prints them; without them "
+                "systemPrompt, tools and responseFormat say how a call is recognised",
+            ),
+        ),
     )
-    tools: list[Short] = Field(default_factory=list, max_length=128, description="Names of the tools offered.")
-    response_format: str | None = Field(None, max_length=253, description="The response_format asked for.")
-    system_prompt: str | None = Field(None, max_length=2048, description="The commonest system prompt, redacted.")
+    tools: list[Short] = Field(
+        default_factory=list, max_length=128, description="Names of the tools offered; of a declared task, all of them."
+    )
+    response_format: str | None = Field(
+        None, max_length=253, description="The response_format asked for: TYPE, or TYPE:NAME."
+    )
+    system_prompt: str | None = Field(
+        None,
+        max_length=20_000,
+        description="The system prompt: as declared, {name} standing for any text; as found, the commonest, redacted.",
+    )
 
 
 class TaskClusterSpec(Model):

@@ -14,9 +14,11 @@ from slmfleet.cli.redact import DENY_HELP, MODEL_HELP, PATTERNS_HELP, reported
 
 def curate(
     records: Annotated[Path, typer.Option(help="A log: file, folder or pattern; see --source.")],
-    clusters: Annotated[Path, typer.Option(help="Folder that `slmfleet discover` wrote.")],
-    cluster: Annotated[str, typer.Option(help="Name of the task.")],
+    clusters: Annotated[
+        Path, typer.Option(help="Folder that `slmfleet discover` wrote, or a YAML file of TaskClusters.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for train.jsonl, heldout.jsonl, card.md, report.json.")],
+    cluster: Annotated[str | None, typer.Option(help="Name of the task; not needed of a file that has one.")] = None,
     identity: Annotated[Path | None, typer.Option(help="age identity file that opens sealed segments.")] = None,
     source: Annotated[str, typer.Option(help="What wrote the log: auto, records, otel, litellm, openai.")] = "auto",
     rejected: Annotated[Path | None, typer.Option(help="File for what was set aside: place and reason.")] = None,
@@ -57,15 +59,17 @@ def curate(
     for code in spoken:
         if code not in LANGUAGES:
             fail(f"--languages {code}: not one that can be told; these can: {', '.join(LANGUAGES)}")
-    settings = stage.Settings(
-        cluster, min_examples, heldout_share, _time("--since", since), _time("--until", until), seed,
-        spoken, max_tokens, max_origin_share,
-        max_examples, signs, quiet_seconds,
-    )  # fmt: skip
+    after, before = _time("--since", since), _time("--until", until)
     use = Workers(workers or 1, ray) if workers or ray else None
     with reported():
         found = stage.read_clusters(clusters)
+        cluster = cluster or _only(clusters, [each.name for each in found.file.clusters])
         found.named(cluster)
+        settings = stage.Settings(
+            cluster, min_examples, heldout_share, after, before, seed,
+            spoken, max_tokens, max_origin_share,
+            max_examples, signs, quiet_seconds,
+        )  # fmt: skip
         ready_folder(out)
         if rejected is not None:
             ready_file(rejected)
@@ -80,6 +84,12 @@ def curate(
         f"{cluster}: {result.train} to train on, {result.heldout} held out, {sum(result.dropped.values())} left "
         f"out, {sum(result.redacted.values())} values redacted, {result.leaks} leaks; {result.dataset_digest}"
     )
+
+
+def _only(clusters: Path, names: list[str]) -> str:
+    if not clusters.is_file() or len(names) != 1:
+        fail(f"--cluster is needed: {clusters} has {', '.join(names) or 'no task'}")
+    return names[0]
 
 
 def _time(option: str, text: str | None) -> datetime | None:

@@ -29,6 +29,9 @@ def discover(
             metavar="TASK=FOLDER", help="The run that a task's specialist learned from: drift is measured from it too."
         ),
     ] = None,
+    declared: Annotated[
+        Path | None, typer.Option(help="TaskCluster manifests: their calls are theirs, and tasks are sought elsewhere.")
+    ] = None,
     min_size: Annotated[
         int | None, typer.Option(min=2, help="Fewest calls of a task; by default 50, of free calls 5.")
     ] = None,
@@ -68,6 +71,7 @@ def discover(
     """
     from slmfleet.curation import discover as stage
     from slmfleet.curation.asking import Endpoint, Namer
+    from slmfleet.curation.declared import read_declared
     from slmfleet.curation.sources import left_out, read_log
     from slmfleet.curation.tenant import detector_of
 
@@ -83,6 +87,7 @@ def discover(
         ready_folder(out)
         if rejected is not None:
             ready_file(rejected)
+        known = read_declared(declared) if declared is not None else []
         used = stage.read_in_use(in_use) if in_use is not None and in_use.is_file() else None
         if in_use is not None and used is None:
             say(f"--in-use {in_use} is not there: the new classifier is compared with nothing")
@@ -102,7 +107,7 @@ def discover(
         share = log.sample.share if log.sample is not None else 1.0
         if share < 1:
             say(f"a large log: tasks are sought in {share:.3%} of its conversations ({len(log.records)} records)")
-        settings = stage.Settings(min_size, min_share, foreign_rate, seed, used, embedder, detector, namer)
+        settings = stage.Settings(min_size, min_share, foreign_rate, seed, used, embedder, detector, namer, known)
         found = stage.discover(log, settings, earlier, say, learned)
         if share < 1 and log.sample is not None:
             say(f"giving the other {log.sample.left_out} records to the tasks")

@@ -14,13 +14,16 @@ from pydantic import ValidationError
 from slmfleet.api.basemodel import BaseModelSpec
 from slmfleet.api.specialist import BaseLimits
 from slmfleet.cli.problem import fail, read
-from slmfleet.plan.select import Need, rank, task_types
+from slmfleet.plan.select import Need, declared_need, rank, task_types
+from slmfleet.wire.declared import parse_tasks
 
 
 def select_base(
     cluster: Annotated[str, typer.Option(help="Name of the task.")],
     models: Annotated[Path, typer.Option(help="Folder with BaseModel manifests (*.yaml).")],
-    clusters: Annotated[Path | None, typer.Option(help="Folder that discover wrote; for the task's lengths.")] = None,
+    clusters: Annotated[
+        Path | None, typer.Option(help="Folder that discover wrote, for the task's lengths; or a file of TaskClusters.")
+    ] = None,
     max_memory: Annotated[str | None, typer.Option(help="E.g. 8Gi.")] = None,
     max_parameters: Annotated[int | None, typer.Option(help="Most parameters.")] = None,
     licence: Annotated[list[str] | None, typer.Option(help="Accepted SPDX identifiers; default: permissive.")] = None,
@@ -89,6 +92,8 @@ def _spec(file: Path, document: dict[str, object]) -> BaseModelSpec:
 def _need(clusters: Path | None, name: str) -> Need:
     if clusters is None:
         return Need()
+    if clusters.is_file():
+        return _need_as_declared(clusters, name)
     file = clusters / "clusters.json"
     found = _tasks(file)
     task = next((c for c in found if c["name"] == name), None)
@@ -98,6 +103,17 @@ def _need(clusters: Path | None, name: str) -> Need:
     form, tools = task.get("output_format", {}).get("type", "text"), task.get("signature", {}).get("tools")
     tasks = task_types(form, bool(tools))
     return Need(context_tokens=int(longest * 9 / 8), tasks=tasks)
+
+
+def _need_as_declared(file: Path, name: str) -> Need:
+    try:
+        tasks = {task.name: task for task in parse_tasks(read("--clusters ", file))}
+    except ValueError as error:
+        fail(f"--clusters {file}: {error}")
+    if name not in tasks:
+        fail(f"--cluster {name}: not in {file}; it has {', '.join(tasks) or 'none'}")
+    task = tasks[name]
+    return declared_need(task.output_format.type, task.signature.tools, task.signature.system_prompt, None)
 
 
 def _tasks(file: Path) -> list[dict[str, Any]]:

@@ -49,6 +49,7 @@ async def observe(context: Context, me: SpecialistObject) -> SpecialistFacts:
         evaluation=result(made.evaluation, EvaluationResult) if made else None,  # type: ignore[arg-type]
         signals=context.board.of(router.meta.name) if router else (),
         ray_jobs_served=context.ray_jobs_served, now=context.now(),
+        clusters=context.clusters(),
         trials={each.base: TrialFact(
             result(f"{each.artifact}/result.json", TrainingResult),  # type: ignore[arg-type]
             result(each.evaluation, EvaluationResult)) for each in trials})  # type: ignore[arg-type]

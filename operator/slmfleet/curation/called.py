@@ -19,11 +19,13 @@ from slmfleet.curation.spoken import ABOUT_CHARACTERS, TITLE_CHARACTERS, one_lin
 
 @dataclass(frozen=True)
 class Names:
-    """`previous`: the tasks of the run before. `namer`: asked about tasks that have no title yet; None asks nobody."""
+    """`previous`: the tasks of the run before. `namer`: asked about tasks that have no title yet; None asks nobody.
+    `reserved`: names of declared tasks."""
 
     previous: Sequence[Likeness]
     detector: Detector
     namer: Namer | None = None
+    reserved: frozenset[str] = frozenset()
     denied: DeniedWords = field(init=False)
 
     def __post_init__(self) -> None:

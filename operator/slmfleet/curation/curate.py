@@ -21,6 +21,7 @@ import orjson
 
 from slmfleet.curation.card import dataset_card
 from slmfleet.curation.decide import TRAIN, Decision, Limits, decide
+from slmfleet.curation.declared import no_signature, read_declared, signatures, undiscovered
 from slmfleet.curation.detect import Detector
 from slmfleet.curation.entities import LANGUAGES
 from slmfleet.curation.examine import STAGES, Task
@@ -34,6 +35,7 @@ from slmfleet.curation.sources import Log, Read, Reader
 from slmfleet.curation.tenant import rules_of
 from slmfleet.curation.workers import Workers, examined
 from slmfleet.recognise.classifier import Classifier
+from slmfleet.recognise.signature import Signatures
 from slmfleet.store.files import atomic_write
 from slmfleet.wire.discovery import ClustersFile, FoundCluster
 from slmfleet.wire.jobs import CurationResult, CurationStage
@@ -71,15 +73,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class Clusters:
-    """What discovery left: the clusters, who is in them, and the classifier for records that came later."""
+    """What discovery left: the clusters, who is in them, and the classifier for records that came later. `declared`:
+    those of the clusters that a person declared."""
 
     file: ClustersFile
     assigned: dict[str, str | None]
     classifier: Classifier | None
+    declared: Signatures = field(default_factory=Signatures)
 
     def named(self, name: str) -> FoundCluster:
         for cluster in self.file.clusters:
             if cluster.name == name:
+                if cluster.declared and name not in self.declared.names:
+                    raise CurationError("NoSignature", no_signature(name))
                 return cluster
         known = ", ".join(c.name for c in self.file.clusters) or "none"
         raise CurationError("ClusterNotFound", f"no cluster {name!r} among: {known}")
@@ -133,7 +139,11 @@ class Dataset:
 
 
 def read_clusters(folder: Path) -> Clusters:
-    """Read a run of `discover`; an unfinished one is refused."""
+    """Read a run of `discover`, where an unfinished one is refused; or a file of TaskCluster manifests."""
+    if folder.is_file():
+        found = [undiscovered(task) for task in read_declared(folder)]
+        file = ClustersFile(records=0, records_digest="", clusters=found)
+        return Clusters(file, {}, None, signatures(found))
     if not (folder / "result.json").is_file() and not (folder / "clusters.json").is_file():
         raise CurationError(
             "ClustersNotFound", f"{folder} holds no clusters.json; run `slmfleet discover --out {folder}`"
@@ -150,9 +160,10 @@ def read_clusters(folder: Path) -> Clusters:
         raise CurationError("ClustersNotReadable", f"{folder}: {error}; run `slmfleet discover` again") from error
     path = folder / "classifier.npz"
     try:
-        return Clusters(file, assigned, Classifier.load(path, None) if path.is_file() else None)
+        classifier = Classifier.load(path, None) if path.is_file() else None
     except ValueError as error:
         raise CurationError("ClustersNotReadable", f"{error}; run `slmfleet discover` again") from error
+    return Clusters(file, assigned, classifier, signatures(file.clusters))
 
 
 def curate(
@@ -170,7 +181,7 @@ def curate(
     done = Dataset(cluster, redactor=Redactor(settings.seed, finds))
     task = Task(
         done.cluster, clusters.assigned, clusters.classifier, settings.since, settings.until,
-        frozenset(settings.languages), settings.max_tokens,
+        frozenset(settings.languages), settings.max_tokens, clusters.declared,
     )  # fmt: skip
     log = source.log if isinstance(source, Reader) else source
     with Members() as members:

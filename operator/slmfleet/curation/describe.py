@@ -17,6 +17,7 @@ from slmfleet.curation.redact import Redactor
 from slmfleet.curation.shapes import shape_of
 from slmfleet.curation.tasks import Group
 from slmfleet.recognise.features import BUCKETS, features
+from slmfleet.wire.declared import DeclaredTask
 from slmfleet.wire.discovery import Example, FoundCluster, Part, Signature
 
 EXAMPLE_CHARACTERS = 600
@@ -29,7 +30,8 @@ OWN_FRAME = 0.99
 
 @dataclass
 class Cluster:
-    """A task on its way: its calls, what the next run knows it by, its words where its answers have no form."""
+    """A task on its way: its calls, what the next run knows it by, its words where its answers have no form. `task`: as
+    a person declared it; None where discovery found it."""
 
     group: Group
     members: list[Call]
@@ -37,6 +39,7 @@ class Cluster:
     name: str = ""
     terms: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
+    task: DeclaredTask | None = None
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,20 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
     answered = [c for c in members if c.set_aside is None]
     shapes = [shape_of(c) for c in cluster.members]
     tokens = [c.tokens for c in answered]
-    signature = _signature(cluster, whole)
+    task = cluster.task
+    signature = _signature(cluster, whole) if task is None else _as_declared(cluster, task)
     patterns = replace(whole.detector, model=None)
     ids = hashlib.sha256("\n".join(sorted(c.id for c in members)).encode())
     ids.update(signature.model_dump_json().encode())
-    narrow, expected = cluster.group.narrow, formats.infer(cluster.members, shapes, cluster.group.labels)
+    narrow = cluster.group.narrow
+    expected = task.output_format if task else formats.infer(cluster.members, shapes, cluster.group.labels)
     share = round(len(members) / whole.records, 6)
     token_share = round(sum(map(sum, tokens)) / whole.tokens, 6) if whole.tokens else 0.0
     cohesion = round(_cohesion(cluster.members, COHESION_CALLS if narrow else COHESION_CALLS_FREE), 4)
     return FoundCluster(
         name=cluster.name,
         version="sha256:" + ids.hexdigest(),
-        description=" ".join(
+        description=task.description if task else " ".join(
             part for part in (_sentence(cluster.like.about), _description(cluster, members, patterns)) if part
         ),
         title=cluster.like.title,
@@ -116,7 +121,8 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
         signature=signature,
         output_format=expected,
         examples=examples_of(cluster, whole.detector),
-        narrow=narrow,
+        narrow=narrow or task is not None,
+        declared=task is not None,
         parts=list(cluster.parts),
         drift=judge.drift(members, cluster.like, share, whole.before),
         drift_trained=judge.drift(members, cluster.like, share, whole.learned.get(cluster.name, ())),
@@ -140,6 +146,11 @@ def _signature(cluster: Cluster, whole: Whole) -> Signature:
         response_format=forms.most_common(1)[0][0] if forms else None,
         system_prompt=redacted(whole.detector, prompt)[:PROMPT_CHARACTERS] if prompt else None,
     )
+
+
+def _as_declared(cluster: Cluster, task: DeclaredTask) -> Signature:
+    api = Counter(c.record.api for c in cluster.members).most_common(1)
+    return Signature(**task.signature.model_dump(), **({"api": api[0][0]} if api else {}))
 
 
 def _sentence(text: str) -> str:

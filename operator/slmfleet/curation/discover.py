@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from slmfleet.curation import embed, judge, naming, router
+from slmfleet.curation import declared, embed, judge, naming, router
 from slmfleet.curation.asking import Namer
 from slmfleet.curation.called import Names
 from slmfleet.curation.calls import Call, call_of
@@ -34,7 +34,9 @@ from slmfleet.curation.sources import Log
 from slmfleet.curation.tasks import Group, find_tasks
 from slmfleet.curation.words import words_of
 from slmfleet.recognise.classifier import Classifier
+from slmfleet.recognise.signature import Signatures
 from slmfleet.store.files import atomic_write
+from slmfleet.wire.declared import DeclaredTask
 from slmfleet.wire.discovery import ClassifierRates, ClassifierResult, ClustersFile, DiscoveryResult, Part
 from slmfleet.wire.records import UsageRecord
 
@@ -53,7 +55,8 @@ class Settings:
 
     Where neither is given, a narrow task has at least 50 calls and 1 %, a group of free calls 5 and 0.05 %. `in_use` is
     measured on the same held-out calls as the new classifier. `embedder`: see `embed.chosen`. `detector`: what is
-    redacted; by default what the default model and the patterns find. `namer`: asked what tasks are called."""
+    redacted; by default what the default model and the patterns find. `namer`: asked what tasks are called. `declared`:
+    tasks whose calls are nobody else's."""
 
     min_size: int | None = None
     min_share: float | None = None
@@ -63,6 +66,7 @@ class Settings:
     embedder: str | None = None
     detector: Detector | None = None
     namer: Namer | None = None
+    declared: Sequence[DeclaredTask] = ()
 
     def floor(self, records: int, size: int, share: float) -> int:
         """The fewest calls of a task, with what is meant where nothing was given."""
@@ -72,7 +76,8 @@ class Settings:
 
 @dataclass
 class Findings:
-    """What a run found. `assigned` has every record's id, null where no task is its. `own`: frames of one task."""
+    """What a run found. `assigned` has every record's id, null where no task is its. `own`: frames of one task.
+    `declared`: tasks that have their calls before all of it."""
 
     clusters: ClustersFile
     assigned: dict[str, str | None]
@@ -80,6 +85,7 @@ class Findings:
     trained: router.Trained | None = None
     left: list[str] = field(default_factory=list)
     own: dict[str, str] = field(default_factory=dict)
+    declared: Sequence[DeclaredTask] = ()
 
 
 def discover(
@@ -93,32 +99,37 @@ def discover(
     the task's name. Raises CurationError where the embedder is not to be had."""
     embedder = embed.Remembering(embed.chosen(settings.embedder))
     calls = [call_of(r) for r in log.records]
-    usable = [c for c in calls if c.set_aside is None]
     aside = Counter(c.set_aside for c in calls if c.set_aside is not None)
     say(
-        f"{len(calls)} records, {len(usable)} with an answer"
+        f"{len(calls)} records, {len(calls) - aside.total()} with an answer"
         + "".join(f", {n} {why}" for why, n in sorted(aside.items()))
     )
+    claimed = declared.claims(settings.declared, calls)
+    others = [c for c in calls if c.id not in claimed]
+    usable = [c for c in others if c.set_aside is None]
     size = NARROW_SIZE if settings.min_size is None else settings.min_size
     groups = find_tasks(usable, min_size=size, seed=settings.seed, say=say)
     floor = settings.floor(len(calls), NARROW_SIZE, NARROW_SHARE)
     kept = [g for g in groups if g.narrow and len(g.members) >= floor]
     few = [g for g in groups if g.narrow and g not in kept]
-    names = Names(previous, settings.detector or default_detector(), settings.namer)
+    by_hand = frozenset(task.name for task in settings.declared)
+    before = [p for p in previous if p.name not in by_hand]
+    names = Names(before, settings.detector or default_detector(), settings.namer, by_hand)
     clusters = _named(usable, kept, names)
     say(f"{len(clusters)} tasks: " + ", ".join(f"{c.name} ({len(c.members)})" for c in clusters))
-    assigned: dict[str, str | None] = {c.id: None for c in calls}
+    assigned: dict[str, str | None] = {c.id: claimed.get(c.id) for c in calls}
     for cluster in clusters:
         assigned.update((m.id, cluster.name) for m in cluster.members)
         cluster.parts = _parts(cluster, embedder, settings.seed, names.denied)
-    trained = _train(usable, calls, clusters, assigned, settings, say) if clusters else None
+    trained = _train(usable, others, clusters, assigned, settings, say) if clusters else None
     tabu = {usable[i].id for g in few for i in g.members}
-    loose = [c for c in calls if assigned[c.id] is None and c.id not in tabu and _is_loose(c, bool(clusters))]
+    loose = [c for c in others if assigned[c.id] is None and c.id not in tabu and _is_loose(c, bool(clusters))]
     free = _free(loose, clusters, names, embedder, settings, len(calls), say)
     for cluster in free:
         assigned.update((m.id, cluster.name) for m in cluster.members)
-    whole = whole_of(calls, usable, assigned, previous, names.detector, learned)
-    clusters += free
+    answered = [c for c in calls if c.set_aside is None]
+    whole = whole_of(calls, answered, assigned, previous, names.detector, learned)
+    clusters += [*free, *_declared(calls, claimed, names, settings.declared, say)]
     found = [describe(c, whole) for c in clusters]
     words = {w for c in clusters for w in c.like.centroid}
     known = [
@@ -134,9 +145,22 @@ def discover(
         clusters=found,
         embedder=embedder.name,
         naming=settings.namer.report() if settings.namer is not None else None,
-        changes=judge.changes(known, previous),
+        changes=judge.changes(known, previous, by_hand),
     )
-    return Findings(file, assigned, known, trained, _left(groups, kept, assigned, usable), dict(whole.own))
+    return Findings(file, assigned, known, trained, _left(groups, kept, assigned, usable), dict(whole.own),
+                    settings.declared)  # fmt: skip
+
+
+def _declared(
+    calls: Sequence[Call], claimed: dict[str, str], names: Names, tasks: Sequence[DeclaredTask], say: Say
+) -> list[Cluster]:
+    """The declared tasks that the log has calls of."""
+    clusters = []
+    for task, group, members in declared.groups(tasks, calls, claimed):
+        like = replace(_likeness(members, group.labels, names.denied), name=task.name)
+        clusters.append(Cluster(group, members, like, task.name, task=task))
+        say(f"{len(members)} answered calls of {task.name}, which is declared")
+    return clusters
 
 
 def _is_loose(call: Call, tasks: bool) -> bool:
@@ -181,7 +205,7 @@ def _free(
         kind = Counter(s.kind for s in shapes).most_common(1)[0][0]
         like = _likeness(mine, None, names.denied, common=3)
         clusters.append(Cluster(Group(members, None, kind, False, reason), mine, like))
-    taken = {p.name for p in names.previous} | {t.name for t in tasks}
+    taken = {p.name for p in names.previous} | {t.name for t in tasks} | names.reserved
     free_before = [p for p in names.previous if p.name not in {t.name for t in tasks}]
     old = naming.matched([c.like for c in clusters], free_before, SAME_FREE)
     words = naming.own_terms([c.members for c in clusters], denied=names.denied)
@@ -215,7 +239,7 @@ def _named(calls: Sequence[Call], groups: Sequence[Group], names: Names) -> list
         members = [calls[i] for i in group.members]
         clusters.append(Cluster(group, members, _likeness(members, group.labels, names.denied)))
     old = naming.matched([c.like for c in clusters], names.previous)
-    taken = {p.name for p in names.previous} | set(old.values())
+    taken = {p.name for p in names.previous} | set(old.values()) | names.reserved
     inside = {c.id for cluster in clusters for c in cluster.members}
     for number, cluster in enumerate(clusters):
         form: list[str] = []
@@ -373,7 +397,10 @@ def write(
             members=measured.members,
             in_use=_rates(found.trained.in_use),
         )
-    others = Rest(found.own, found.trained.classifier if found.trained is not None else None)
+    others = Rest(
+        found.own, found.trained.classifier if found.trained is not None else None,
+        Signatures((task.name, task.signature) for task in found.declared),
+    )  # fmt: skip
     assigned = chain(found.assigned.items(), others.sort(rest))
     lines = (json.dumps({"id": i, "cluster": name}).encode() + b"\n" for i, name in assigned)
     atomic_write(out / "assignments.jsonl", lines)

@@ -6,7 +6,7 @@ blocks, do the same. What needs more than one record is decided afterwards (`dec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from slmfleet.curation.repair import repaired
 from slmfleet.curation.rows import answer_of, broken_calls, messages_of, new_text, other_than_text, tools_of
 from slmfleet.curation.sources import Read
 from slmfleet.recognise.classifier import Classifier
+from slmfleet.recognise.signature import Signatures
 from slmfleet.wire.discovery import FoundCluster
 from slmfleet.wire.routes import OutputFormat
 
@@ -38,9 +39,14 @@ class Task:
     until: datetime | None = None
     languages: frozenset[str] = frozenset()
     max_tokens: int = 0
+    declared: Signatures = field(default_factory=Signatures)
 
     def owns(self, call: Call) -> bool:
-        """Whether discovery gave it the call, or its classifier does where discovery did not see it."""
+        """Whether the call is its own: a declared task's by its signature, before all else, as in the gateway; else
+        where discovery gave it the call, or its classifier does where discovery did not see it."""
+        claimed = self.declared.owner(call.frame, call.fingerprint)
+        if self.cluster.declared or claimed is not None:
+            return claimed == self.cluster.name
         if call.id in self.assigned:
             return self.assigned[call.id] == self.cluster.name
         return self.classifier is not None and self.classifier.classify_frame(call.frame).label == self.cluster.name

@@ -128,8 +128,11 @@ def _strange(call: Call, known: set[str]) -> bool:
     return bool(words) and len(words & known) < 0.5 * len(words)
 
 
-def changes(now: Sequence[Likeness], before: Sequence[Likeness]) -> list[Change]:
-    """What became of the tasks of the run before: one that is several, several that are one, new ones, gone ones."""
+def changes(
+    now: Sequence[Likeness], before: Sequence[Likeness], declared: frozenset[str] = frozenset()
+) -> list[Change]:
+    """What became of the tasks of the run before: one that is several, several that are one, new ones, gone ones.
+    `declared`: names that a person gave, which are no news; a task whose calls became one's own is merged into it."""
     if not before:
         return []
     old, new = {p.name: p for p in before}, {n.name: n for n in now}
@@ -138,20 +141,20 @@ def changes(now: Sequence[Likeness], before: Sequence[Likeness]) -> list[Change]
     merged: dict[str, list[str]] = defaultdict(list)
     narrow = {name for name, one in [*old.items(), *new.items()] if one.narrow}
     found: list[tuple[ChangeKind, list[str], list[str]]] = []
-    for name in sorted(set(new) - set(old)):
+    for name in sorted(set(new) - set(old) - declared):
         home = _nearest(new[name], [old[n.name] for n in stayed])
         if home is None:
             found.append(("New", [], [name]))
         else:
             split[home].append(name)
     for name in sorted(set(old) - set(new)):
-        home = _nearest(old[name], stayed)
+        home = _nearest(old[name], [n for n in now if n.name in old or n.name in declared])
         if home is None:
             found.append(("Gone", [name], []))
         else:
             merged[home].append(name)
     found += [("Split", [name], [name, *parts]) for name, parts in sorted(split.items())]
-    found += [("Merged", [name, *parts], [name]) for name, parts in sorted(merged.items())]
+    found += [("Merged", [*({name} & set(old)), *parts], [name]) for name, parts in sorted(merged.items())]
     return [Change(kind=k, before=b, now=n, narrow=not narrow.isdisjoint([*b, *n])) for k, b, n in found]
 
 

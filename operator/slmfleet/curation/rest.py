@@ -11,15 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from slmfleet.curation.calls import answered_by_llm, call_of
 from slmfleet.recognise.classifier import Classifier
+from slmfleet.recognise.signature import Signatures
 from slmfleet.wire.discovery import ClustersFile, FoundCluster
 from slmfleet.wire.records import UsageRecord
 
 
 class Rest:
-    """Iterate `sort` to its end, then ask for `counted_in`. `own`: frames that are always one task."""
+    """Iterate `sort` to its end, then ask for `counted_in`. `own`: frames that are always one task. `declared` tasks
+    have their calls first."""
 
-    def __init__(self, own: Mapping[str, str], classifier: Classifier | None) -> None:
+    def __init__(self, own: Mapping[str, str], classifier: Classifier | None, declared: Signatures) -> None:
         self._own = own
+        self._declared = declared
         self._classifier = classifier
         self._size: Counter[str | None] = Counter()
         self._teachable: Counter[str] = Counter()
@@ -29,7 +32,7 @@ class Rest:
         """(id, task or None) of each."""
         for record in records:
             call = call_of(record)
-            name = self._own.get(call.fingerprint)
+            name = self._declared.owner(call.frame, call.fingerprint) or self._own.get(call.fingerprint)
             if name is None and self._classifier is not None:
                 name = self._classifier.classify_frame(call.frame).label
             self._size[name] += 1

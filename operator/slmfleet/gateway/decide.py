@@ -1,4 +1,4 @@
-"""Who owns a call, cheapest question first: its model's name, its exact frame, the classifier; else nobody does.
+"""Who owns a call: by its model's name, a declared signature, its exact frame, the classifier; else nobody does.
 
 Nobody means the LLM. Rules written by hand come before all of it (`rules`). A call that asks for something that no
 specialist of the table can give (several choices, images, …) stays with the LLM before anything is classified.
@@ -12,7 +12,9 @@ from slmfleet.gateway.demands import unmet
 from slmfleet.gateway.log import log
 from slmfleet.gateway.table import CompiledRoute, Fingerprint, Table
 
-Rule = Literal["hand", "explicit", "fingerprint", "classifier", "abstain", "unsupported", "unserved", "none"]
+Rule = Literal[
+    "hand", "explicit", "signature", "fingerprint", "classifier", "abstain", "unsupported", "unserved", "none"
+]
 
 _UNSUPPORTED = (
     "tools",
@@ -54,6 +56,12 @@ def decide(table: Table, request: dict[str, Any] | None, fingerprint: Fingerprin
         return Chosen(None, "unsupported", detail=reason)
     if explicit is not None:
         return fitting(Chosen(explicit, "explicit"), request)
+    declared = table.declared.owner_of(request)
+    if declared is not None:
+        route = table.by_cluster.get(declared)
+        if route is None:
+            return Chosen(None, "unserved", detail=declared)
+        return fitting(Chosen(route, "signature"), request)
     if fingerprint is not None and table.by_fingerprint:
         route = table.by_fingerprint.get(fingerprint(request))
         if route is not None:

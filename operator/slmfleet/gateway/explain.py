@@ -28,6 +28,7 @@ CHAT = "chat.completions"
 _WHY = {
     "hand": "the rule {detail} takes it",
     "explicit": "its model is the specialist's name",
+    "signature": "it has the signature that was declared for the specialist's task",
     "fingerprint": "its frame is one that the table lists",
     "classifier": "the classifier takes it, with a score of {score:.3f}",
     "abstain": "no rule, name or frame takes it, and {classifier}",

@@ -6,7 +6,7 @@ Compiling is where a table is refused: what comes out of here cannot fail on a r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from slmfleet.gateway.checks import Check, compile_check
 from slmfleet.gateway.match import Match, compile_match
 from slmfleet.gateway.origin import Origin, parse_url
 from slmfleet.gateway.render import Render, compile_template
+from slmfleet.recognise.signature import Signatures
 from slmfleet.store.segments import parse_recipients
 from slmfleet.wire.routes import ClassifierRef, Pool, RouteTable, Rule, SpecialistRoute, Upstream
 
@@ -103,6 +104,7 @@ class Table:
     classifier: Classifier | None = None
     classifier_problem: str | None = None
     rules: tuple[Match, ...] = ()
+    declared: Signatures = field(default_factory=Signatures)
     calls_tools: bool = False  # whether any specialist answers by tool calls
 
 
@@ -152,6 +154,7 @@ def compile_table(
         classifier=classifier,
         classifier_problem=problem,
         rules=tuple(_rule(index, rule) for index, rule in enumerate(spec.rules)),
+        declared=Signatures((each.cluster, each.signature) for each in spec.declared),
         calls_tools=any(route.spec.output.type == "tool" for route in routes),
     )
 

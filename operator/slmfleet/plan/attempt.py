@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from slmfleet.api import conditions
-from slmfleet.api.base import Model
+from slmfleet.api.base import Condition, Model
 from slmfleet.api.specialist import Base, RetrainStatus, TrainingStatus, TrialStatus
-from slmfleet.plan import redaction, retrain, select
+from slmfleet.plan import declared, redaction, retrain, select
 from slmfleet.plan.facts import ClusterObject, SpecialistFacts, SpecialistObject
 from slmfleet.plan.names import object_name, short
 from slmfleet.plan.trial import all_failed, pending, scored, told, trial_jobs
@@ -52,7 +52,7 @@ def names(me: SpecialistObject) -> Names | None:
         return None
     name, spec = me.meta.name, me.spec
     rules = [pin.redaction] if pin.redaction else []  # nothing for the default, as before there was a choice
-    data = short([spec.task_cluster, pin.cluster_version, pin.discovery_run, stated(spec.dataset), *rules])
+    data = short([spec.task_cluster, *_origin(pin), stated(spec.dataset), *rules])
     attempt = short([pin.key, stated(spec.gate), *scored(pin)])
     return Names(
         attempt=attempt, dataset=f"datasets/{name}-{data}", dataset_job=object_name("curate", name, data),
@@ -60,6 +60,12 @@ def names(me: SpecialistObject) -> Names | None:
         training_job=object_name("train", name, pin.key, limit=RAYJOB_NAME),
         evaluation=f"evaluations/{name}-{attempt}/evaluation.json",
         evaluation_job=object_name("evaluate", name, attempt))
+
+
+def _origin(pin: TrainingStatus) -> list[Any]:
+    """Which calls the revision learns from."""
+    until = [pin.until.isoformat()] if pin.until else []
+    return [pin.cluster_version, pin.discovery_run, *until]
 
 
 @dataclass(frozen=True)
@@ -125,14 +131,16 @@ def pinned(work: Work) -> bool:
     assert cluster is not None
     trained = me.spec.training.model_copy(update={"queue": None})  # where it waits does not change what it becomes
     rules = _redaction(work)
-    wanted = short([stated(me.spec.dataset), stated(trained), stated(me.spec.base), *([rules] if rules else [])])
+    task = declared.task_of(cluster)
+    wanted = short([stated(me.spec.dataset), stated(trained), stated(me.spec.base), *([rules] if rules else []),
+                    *([task.version] if task else [])])
     pin = me.status.training
     thin = pin.spec_digest == wanted and _thin_and_newer(work)
     if pin.spec_digest == wanted and not thin:
         return not _other_metric(work, cluster) and not _again(work, wanted, cluster)
-    if cluster.status.run is None or cluster.status.version is None:
-        work.state(conditions.unknown("DatasetReady", "WaitingForDiscovery",
-                                      "no discovery has seen this task yet"), "Waiting")
+    waits = _waits(work, cluster)
+    if waits is not None:
+        work.state(waits, "Waiting", stop=waits.status == "False")
         return False
     chosen = _base(work, cluster, keep=thin and pin.trigger is not None and not pin.trials)
     if not chosen.suitable:
@@ -142,6 +150,17 @@ def pinned(work: Work) -> bool:
     _fix(work, wanted, cluster, chosen, pin.trigger if thin else None, before.failures if thin else 0,
          trial=not thin or bool(pin.trials))
     return False
+
+
+def _waits(work: Work, cluster: ClusterObject) -> Condition | None:
+    """Why the inputs cannot be fixed yet, or None."""
+    router = work.facts.router
+    assert router is not None
+    seen = cluster.status.run is not None and cluster.status.version is not None
+    if declared.task_of(cluster) is None and (seen or cluster.meta.managed):
+        return None if seen else conditions.unknown(
+            "DatasetReady", "WaitingForDiscovery", "no discovery has seen this task yet")
+    return declared.held(cluster, router, work.me.spec.dataset.minimum_examples)
 
 
 def _redaction(work: Work) -> str | None:
@@ -159,7 +178,7 @@ def choose(work: Work, winner: str) -> None:
     """Fix the base that the trials chose; a step of its own, as fixing the inputs is."""
     pin: TrainingStatus = work.changes["training"]
     reason = conditions.shortened(f"measured best: {told(pin.trials)}")
-    key = short([pin.spec_digest, pin.cluster_version, pin.discovery_run, winner])
+    key = short([pin.spec_digest, *_origin(pin), winner])
     work.deletes += trial_jobs(work.me, served=work.facts.ray_jobs_served)
     work.changes |= {"base": winner, "base_reason": reason,
                      "training": pin.model_copy(update={"key": key, "trial_winner": winner})}
@@ -177,14 +196,19 @@ def _contenders(spec: Base, suitable: list[str], inputs: list[Any]) -> list[Tria
 def _fix(work: Work, wanted: str, cluster: ClusterObject, chosen: select.Ranked, trigger: str | None,
          failures: int, *, trial: bool) -> None:
     me, now = work.me, work.facts.now
-    inputs = [wanted, cluster.status.version, cluster.status.run]
-    suitable = [r.name for r in select.rank(work.base_specs(), me.spec.base.limits, _need(me, cluster)) if r.suitable]
+    task, router = declared.task_of(cluster), work.facts.router
+    assert router is not None
     pin = TrainingStatus(
-        key=short([*inputs, chosen.name]), spec_digest=wanted, redaction=_redaction(work),
-        metric=cluster.spec.metric, trials=_contenders(me.spec.base, suitable, inputs) if trial else [],
-        cluster_version=cluster.status.version, discovery_run=cluster.status.run,
-        task_calls=retrain.examples(cluster), trigger=trigger and conditions.shortened(trigger), started=now,
-        bases=suitable[:64])
+        spec_digest=wanted, redaction=_redaction(work), metric=cluster.spec.metric,
+        cluster_version=task.version if task else cluster.status.version, discovery_run=cluster.status.run,
+        until=now.replace(microsecond=0) if task else None, log_calls=router.status.captured if task else None,
+        task_calls=None if task else retrain.examples(cluster), trigger=trigger and conditions.shortened(trigger),
+        started=now)
+    inputs = [wanted, *_origin(pin)]
+    suitable = [r.name for r in select.rank(work.base_specs(), me.spec.base.limits, _need(me, cluster)) if r.suitable]
+    pin = pin.model_copy(update={
+        "key": short([*inputs, chosen.name]), "bases": suitable[:64],
+        "trials": _contenders(me.spec.base, suitable, inputs) if trial else []})
     work.changes |= {"base": chosen.name, "base_reason": conditions.shortened(chosen.reason), "training": pin}
     wanted_still = _jobs(work, replace(me, status=me.status.model_copy(update={"training": pin})))
     work.deletes += sorted(_jobs(work, me) - wanted_still)
@@ -223,11 +247,15 @@ def _jobs(work: Work, me: SpecialistObject) -> set[tuple[str, str]]:
 
 
 def _thin_and_newer(work: Work) -> bool:
-    """A dataset that came out too small is made again from a newer discovery."""
-    made, cluster = names(work.me), work.facts.cluster
-    if made is None or cluster is None or cluster.status.run is None or work.facts.curation is not None:
+    """A dataset that came out too small is made again from a newer discovery; of a declared task, from a longer log."""
+    made, cluster, router = names(work.me), work.facts.cluster, work.facts.router
+    if made is None or cluster is None or router is None or work.facts.curation is not None:
         return False
     found = work.facts.jobs.get(made.dataset_job)
+    if work.me.status.training.until is not None:
+        return declared.worth_another_try(work.me.status.training, found, router, work.facts.now)
+    if cluster.status.run is None:
+        return False
     return bool(found and found.state == "Failed" and cluster.status.run > (work.me.status.training.discovery_run or 0))
 
 
@@ -249,7 +277,7 @@ def _again(work: Work, wanted: str, cluster: ClusterObject) -> bool:
     failures = measured.failures + 1 if ended.failure else 0
     found = retrain.triggers(spec, measured, facts.now, _better(work, cluster))
     if not found:
-        work.notes.append(retrain.standing(spec, measured, ended.failure))
+        work.notes.append(retrain.standing(spec, measured, ended.failure, _unmeasured(work)))
         return False
     held = retrain.obstacle(spec, found, me.status.training, cluster, failures, facts.now)
     if held is not None:
@@ -263,6 +291,19 @@ def _again(work: Work, wanted: str, cluster: ClusterObject) -> bool:
     _fix(work, wanted, cluster, chosen, retrain.told(found), failures, trial=better)
     work.notes.append(conditions.unknown("UpToDate", "Training", retrain.told(found)))
     return True
+
+
+def _unmeasured(work: Work) -> dict[str, str]:
+    """By field of `retrain`, why it does not move. Of a declared task gateways count the examples, where they must."""
+    router, declared_task = work.facts.router, work.me.status.training.until is not None
+    if router is None or (router.spec.discovery.enabled and router.spec.capture.enabled):
+        return {}
+    if not router.spec.capture.enabled:
+        why = f"no call is logged: spec.capture.enabled of Router {router.meta.name} is off"
+        return {field: f"retrain.{field} is inactive, {why}" for field in ("newExamples", "driftPercent")}
+    why = f"only a discovery measures it: spec.discovery.enabled of Router {router.meta.name} is off"
+    fields = ("driftPercent",) if declared_task else ("newExamples", "driftPercent")
+    return {field: f"retrain.{field} is inactive, {why}" for field in fields}
 
 
 def _base(work: Work, cluster: ClusterObject, *, keep: bool) -> select.Ranked:

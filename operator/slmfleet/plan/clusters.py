@@ -10,12 +10,13 @@ from slmfleet.api import conditions
 from slmfleet.api.base import Condition, OutputFormat
 from slmfleet.api.specialist import BaseLimits
 from slmfleet.api.taskcluster import Drift, Example, RankedBase, Suitability, TaskClusterStatus
-from slmfleet.plan import select
+from slmfleet.plan import declared, select
 from slmfleet.plan.facts import BaseObject, ClusterObject, Plan, RouterObject, SpecialistObject
 from slmfleet.plan.names import labels, owner_reference
 from slmfleet.plan.pods import Object
 from slmfleet.wire.discovery import Drift as FoundDrift
 from slmfleet.wire.discovery import FoundCluster
+from slmfleet.wire.jobs import CurationResult
 from slmfleet.wire.routes import OutputFormat as FoundFormat
 
 TOLERATED_DRIFT_PERCENT = 10.0
@@ -90,8 +91,10 @@ def labels_of(found: FoundFormat) -> list[str] | None:
 
 
 def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundCluster | None, run: int,
-                 bases: dict[str, BaseObject], specialists: dict[str, SpecialistObject]) -> Plan:
-    """Status of one TaskCluster: what was measured, and which bases could learn it."""
+                 bases: dict[str, BaseObject], specialists: dict[str, SpecialistObject],
+                 curated: CurationResult | None = None) -> Plan:
+    """Status of one TaskCluster: what was measured, and which bases could learn it. `curated`: its Specialist's newest
+    dataset, which is what is known of a declared one that no discovery has counted."""
     mine = next((s for _, s in sorted(specialists.items()) if s.spec.task_cluster == me.meta.name), None)
     status = me.status
     if found is not None:
@@ -106,6 +109,9 @@ def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundClu
             "input_tokens_p99": found.input_tokens_p99,
             "labels": len(labels_found) if labels_found else None,
             "examples": [Example(prompt=e.prompt[-2048:], response=e.response[-2048:]) for e in found.examples[:3]]})
+    if found is None and curated is not None and declared.task_of(me) is not None:
+        status = status.model_copy(update={
+            "calls": sum(curated.answered.values()), "teachable": curated.answered.get("llm", 0)})
     need = select.need_of(me.spec, status)
     limits = mine.spec.base.limits if mine else BaseLimits()
     ranked = select.rank({name: base.spec for name, base in bases.items()}, limits, need)
@@ -116,15 +122,21 @@ def plan_cluster(me: ClusterObject, router: RouterObject | None, found: FoundClu
         "specialist": mine.meta.name if mine else None, "dataset": _dataset(mine)})
     parts = [
         conditions.false("Found", "RouterNotFound", f"there is no Router {me.spec.router}") if router is None
-        else conditions.true("Found", "Declared" if status.run is None else "Discovered",
-                             "declared by hand" if status.run is None else f"discovery run {status.run}"),
+        else _origin(me, status),
         conditions.true("BaseSelectable", "BasesFit", ranked[0].name) if ranked and ranked[0].suitable
         else conditions.false("BaseSelectable", "NoBaseFits",
                               "; ".join(f"{r.name}: {r.reason}" for r in ranked[:3]) or "there is no BaseModel"),
     ]
     stopped = parts[0] if router is None else None
     return Plan(status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
-                conditions=(*conditions.summary(parts, stopped=stopped), *_informing(status, run, mine)))
+                conditions=(*conditions.summary(parts, stopped=stopped), *_informing(me, status, run, mine)))
+
+
+def _origin(me: ClusterObject, status: TaskClusterStatus) -> Condition:
+    if me.meta.managed:
+        return conditions.true("Found", "Discovered", f"discovery run {status.run}")
+    counted = "" if status.run is None else f"; discovery run {status.run} counted its calls"
+    return conditions.true("Found", "Declared", f"declared by hand{counted}")
 
 
 def _dataset(mine: SpecialistObject | None) -> str | None:
@@ -149,10 +161,24 @@ def _suitability(found: FoundCluster) -> Suitability | None:
         saving_tokens_percent=round(judged.saving_tokens_percent, 1))
 
 
-def _informing(status: TaskClusterStatus, run: int, mine: SpecialistObject | None) -> list[Condition]:
+def _informing(me: ClusterObject, status: TaskClusterStatus, run: int,
+               mine: SpecialistObject | None) -> list[Condition]:
     """Conditions that are no part of Ready: a task may drift, or not be worth a specialist, and be in order."""
-    found = [_drifting(status, run, mine), _suitable(status)]
+    found = [_recognised(me, status), _drifting(status, run, mine), _suitable(status)]
     return [condition for condition in found if condition is not None]
+
+
+def _recognised(me: ClusterObject, status: TaskClusterStatus) -> Condition | None:
+    """How a declared task's calls are told from others."""
+    task = declared.task_of(me)
+    if task is not None:
+        return conditions.true("Recognised", "BySignature", ", ".join(
+            ("fingerprints",) if "fingerprints" in task.signature.given else task.signature.given))
+    if me.meta.managed or status.run is not None:
+        return None
+    return conditions.false("Recognised", "NoSignature",
+                            f"spec.signature has no {declared.FIELDS}: no call is known to be this task's, so nothing "
+                            "is trained for it; rules of the Router can send calls to a Specialist with an artifact")
 
 
 def _drifting(status: TaskClusterStatus, run: int, mine: SpecialistObject | None) -> Condition | None:

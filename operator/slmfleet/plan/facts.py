@@ -91,7 +91,8 @@ class TrialFact:
 
 @dataclass(frozen=True)
 class SpecialistFacts:
-    """What one Specialist's plan depends on. `trials`: by BaseModel, while the base is on trial."""
+    """What one Specialist's plan depends on. `trials`: by BaseModel, while the base is on trial. `clusters`: all, since
+    declared ones have a say in each other's calls."""
 
     cluster: ClusterObject | None
     router: RouterObject | None
@@ -105,6 +106,7 @@ class SpecialistFacts:
     ray_jobs_served: bool
     now: datetime
     trials: Mapping[str, TrialFact] = field(default_factory=dict)
+    clusters: Mapping[str, ClusterObject] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

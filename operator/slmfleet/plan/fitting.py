@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
 from slmfleet.wire.packing import LIMIT_BYTES, compressed, fits
-from slmfleet.wire.routes import RouteTable, SpecialistRoute
+from slmfleet.wire.routes import Declared, RouteTable, Signature, SpecialistRoute
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A specialist that the table has no room for. `field`: of its TaskCluster, the largest, with its bytes."""
+    """A specialist that the table has no room for, nor for the declared signature of its task. `field`: of its
+    TaskCluster, the largest, with its bytes."""
 
     specialist: str
     cluster: str
@@ -30,8 +31,11 @@ def fitted(table: RouteTable) -> tuple[RouteTable, tuple[LeftOut, ...]]:
     if fits(table.model_dump_json(exclude_none=True)):
         return table, ()
     # Together they take no more than one by one.
-    sizes = {route.name: len(compressed(route.model_dump_json(exclude_none=True))) for route in table.specialists}
-    rest = table.model_copy(update={"specialists": []})
+    declared = {each.cluster: each for each in table.declared}
+    parts = {route.name: (route, declared.get(route.cluster)) for route in table.specialists}
+    sizes = {name: sum(len(compressed(part.model_dump_json(exclude_none=True))) for part in both if part is not None)
+             for name, both in parts.items()}
+    rest = table.model_copy(update={"specialists": [], "declared": []})
     room = LIMIT_BYTES - len(compressed(rest.model_dump_json(exclude_none=True)))
     kept = set()
     for name in sorted(sizes, key=lambda name: (sizes[name], name)):
@@ -40,8 +44,10 @@ def fitted(table: RouteTable) -> tuple[RouteTable, tuple[LeftOut, ...]]:
             break
         kept.add(name)
     inside = [route for route in table.specialists if route.name in kept]
-    outside = (_left_out(route) for route in table.specialists if route.name not in kept)
-    return table.model_copy(update={"specialists": inside}), tuple(outside)
+    outside = (_left_out(*parts[route.name]) for route in table.specialists if route.name not in kept)
+    served = {route.cluster for route in inside}
+    told = [each for each in table.declared if each.cluster in served]  # the others only keep calls from the classifier
+    return table.model_copy(update={"specialists": inside, "declared": told}), tuple(outside)
 
 
 def note(left_out: Sequence[LeftOut]) -> tuple[Condition, ...]:
@@ -57,9 +63,11 @@ def note(left_out: Sequence[LeftOut]) -> tuple[Condition, ...]:
         f"calls of {len(worst)} Specialists. Shorten the fields, or spread the agents over Routers. {told}"),)
 
 
-def _left_out(route: SpecialistRoute) -> LeftOut:
+def _left_out(route: SpecialistRoute, declared: Declared | None) -> LeftOut:
+    signature = declared.signature if declared else Signature(fingerprints=route.fingerprints)
     output = route.output.model_dump_json(include={"json_schema"}), route.output.model_dump_json(include={"labels"})
     sizes = {"outputFormat.jsonSchema": len(output[0]), "outputFormat.labels": len(output[1]),
-             "signature.fingerprints": sum(len(each) for each in route.fingerprints)}
+             "signature.fingerprints": sum(len(each) for each in signature.fingerprints),
+             "signature.systemPrompt": len(signature.system_prompt or "")}
     largest = max(sizes, key=lambda field: sizes[field])
     return LeftOut(route.name, route.cluster, largest, sizes[largest])

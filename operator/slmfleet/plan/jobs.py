@@ -10,10 +10,11 @@ from typing import Any
 from slmfleet.api.base import Resources, SecretKey
 from slmfleet.api.router import RouterSpec
 from slmfleet.api.specialist import Gate, Training
-from slmfleet.plan import naming, redaction
+from slmfleet.plan import declared, naming, redaction
 from slmfleet.plan.config import Config
 from slmfleet.plan.names import labels, owner_reference
 from slmfleet.plan.pods import Object, SecretMount, StoreMount, pod_spec, resources
+from slmfleet.wire.declared import DeclaredTask
 
 IDENTITY = "/keys/identity"
 EXTRACTED = ("DoRA", "Full")  # methods that change whole layers: pools serve adapters
@@ -41,9 +42,11 @@ def job(name: str, kind: str, owner: tuple[str, str], component: str, pod: Objec
 
 
 def discover_job(config: Config, name: str, router: tuple[str, str], spec: RouterSpec, run: int,
-                 prefix: str, in_use: str | None = None, trained: Mapping[str, int] = MappingProxyType({})) -> Object:
+                 prefix: str, in_use: str | None = None, trained: Mapping[str, int] = MappingProxyType({}),
+                 tasks: Sequence[DeclaredTask] = ()) -> Object:
     """Find the tasks in the log of one Router (S2, S3). `in_use`: path of the classifier to measure beside the new;
-    `trained`: by TaskCluster, the run that its Specialist learned from."""
+    `trained`: by TaskCluster, the run that its Specialist learned from; `tasks`: declared ones, whose calls are not
+    sought in."""
     out = f"{config.store_mount}/discovery/{router[0]}"
     args = ["discover", "--records", f"{config.store_mount}/usage/{router[0]}", "--out", f"{out}/{run:04d}",
             "--identity", IDENTITY, "--publish", f"{config.store_mount}/router",
@@ -57,7 +60,8 @@ def discover_job(config: Config, name: str, router: tuple[str, str], spec: Route
         args += ["--in-use", f"{config.store_mount}/{in_use}"]
     mounts = [StoreMount(f"usage/{router[0]}"), StoreMount(f"discovery/{router[0]}", read_only=False),
               StoreMount("router", read_only=False)]
-    rules, asked = redaction.told(spec.redaction), naming.told(spec)
+    args += ["--declared", declared.PATH] if tasks else []
+    rules, asked = declared.told(tasks, redaction.told(spec.redaction)), naming.told(spec)
     pod = _curation_pod(config, [*args, *asked.options], spec.discovery.resources, mounts, prefix,
                         spec.capture.identity_secret_ref, rules, asked.env)
     return job(name, "Router", router, "discovery", pod, retries=1, deadline_seconds=3600,
@@ -72,16 +76,20 @@ def clean_job(config: Config, name: str, router: tuple[str, str], folders: Seque
     return job(name, "Router", router, "cleanup", pod, retries=1, deadline_seconds=3600)
 
 
-def curate_job(config: Config, name: str, specialist: tuple[str, str], router: str, spec: RouterSpec, run: int,
-               cluster: str, out: str, minimum: int, heldout_percent: float, prefix: str) -> Object:
-    """Make the dataset of one task (S2)."""
-    args = ["curate", "--records", f"{config.store_mount}/usage/{router}",
-            "--clusters", f"{config.store_mount}/discovery/{router}/{run:04d}", "--cluster", cluster,
+def curate_job(config: Config, name: str, specialist: tuple[str, str], router: str, spec: RouterSpec,
+               run: int | declared.Source, cluster: str, out: str, minimum: int, heldout_percent: float,
+               prefix: str) -> Object:
+    """Make the dataset of one task (S2): of a discovery run, or of a declared one."""
+    source = run if isinstance(run, declared.Source) else None
+    clusters = declared.PATH if source else f"{config.store_mount}/discovery/{router}/{run:04d}"
+    args = ["curate", "--records", f"{config.store_mount}/usage/{router}", "--clusters", clusters, "--cluster", cluster,
             "--out", f"{config.store_mount}/{out}", "--identity", IDENTITY, "--min-examples", str(minimum),
             "--heldout-share", str(heldout_percent / 100)]
-    mounts = [StoreMount(f"usage/{router}"), StoreMount(f"discovery/{router}"),
+    args += ["--until", source.until.isoformat()] if source else []
+    mounts = [StoreMount(f"usage/{router}"), *([] if source else [StoreMount(f"discovery/{router}")]),
               StoreMount("datasets", read_only=False)]
     rules = redaction.told(spec.redaction)
+    rules = declared.told_for(source, rules) if source else rules
     pod = _curation_pod(config, args, spec.discovery.resources, mounts, prefix, spec.capture.identity_secret_ref, rules)
     return job(name, "Specialist", specialist, "curation", pod, retries=1, deadline_seconds=3600,
                annotations=rules.annotations)

@@ -48,8 +48,9 @@ def measure(spec: Retrain, me: SpecialistObject, facts: SpecialistFacts) -> Retr
     """What speaks for training again, by now."""
     before = me.status.retrain or RetrainStatus()
     return before.model_copy(update={
-        **_scheduled(spec, before, facts.now), **_discovered(before, me.status.training, facts.cluster),
-        **_escalated(spec, before, me, facts), **_agreed(spec, before, me, facts)})
+        **_scheduled(spec, before, facts.now), **_discovered(before, me.status.training, facts),
+        **_answered(spec, before, me, facts), **_escalated(spec, before, me, facts),
+        **_agreed(spec, before, me, facts)})
 
 
 def restart(before: RetrainStatus, spec: Retrain, trigger: str | None, failures: int, now: datetime) -> RetrainStatus:
@@ -72,18 +73,46 @@ def _next(schedule: str | None, now: datetime) -> datetime | None:
         return None
 
 
-def _discovered(before: RetrainStatus, pin: TrainingStatus, cluster: ClusterObject | None) -> dict[str, object]:
+def _discovered(before: RetrainStatus, pin: TrainingStatus, facts: SpecialistFacts) -> dict[str, object]:
     """New examples since the last dataset, and the largest drift of the runs since."""
+    cluster = facts.cluster
     if cluster is None:
         return {}
     now, run = cluster.status, cluster.status.run or 0
-    known = examples(cluster)
-    new = max(0, known - pin.task_calls) if known is not None and pin.task_calls is not None else None
+    known, had = examples(cluster), _had(pin, facts)
+    new = max(0, known - had) if known is not None and had is not None else None
+    new = before.new_examples or 0 if _counted_by_gateways(pin, facts) else new
     seen = max(before.drift_run or 0, pin.discovery_run or 0)
     if run <= seen or now.drift is None:
         return {"new_examples": new}
     largest = max(before.drift or 0.0, now.drift.percent, now.drift_trained.percent if now.drift_trained else 0.0)
     return {"new_examples": new, "drift": round(largest, 1), "drift_run": run}
+
+
+def _answered(
+    spec: Retrain, before: RetrainStatus, me: SpecialistObject, facts: SpecialistFacts
+) -> dict[str, object]:
+    """New examples of a declared task without a discovery: what the LLM answered since, as far as it is logged. Counted
+    at the end of a window, from the first stable revision on."""
+    if not _counted_by_gateways(me.status.training, facts):
+        return {"llm_window": None}
+    step = _step(spec, spec.new_examples, before.llm_window, rollout.left_to_the_llm, me, facts)
+    if step is None:
+        return {}
+    assert facts.router is not None
+    logged = int(step.good * facts.router.spec.capture.sample_percent / 100)
+    return {"llm_window": step.window, "new_examples": (before.new_examples or 0) + logged}
+
+
+def _counted_by_gateways(pin: TrainingStatus, facts: SpecialistFacts) -> bool:
+    return pin.until is not None and facts.router is not None and not facts.router.spec.discovery.enabled
+
+
+def _had(pin: TrainingStatus, facts: SpecialistFacts) -> int | None:
+    """Calls that could teach when the last dataset was made: of a declared task, by its report."""
+    if pin.until is None:
+        return pin.task_calls
+    return None if facts.curation is None else facts.curation.answered.get("llm", 0)
 
 
 def examples(cluster: ClusterObject) -> int | None:
@@ -208,7 +237,7 @@ def obstacle(spec: Retrain, found: list[Trigger], pin: TrainingStatus, cluster: 
         if failures:
             return conditions.unknown("UpToDate", "BackingOff", f"{later}, after {failures} that did not make it")
         return conditions.unknown("UpToDate", "Resting", later)
-    newer = (cluster.status.run or 0) > (pin.discovery_run or 0)
+    newer = pin.until is not None or (cluster.status.run or 0) > (pin.discovery_run or 0)
     if not newer and not any(trigger.reason == "BetterBase" for trigger in found):
         return conditions.unknown("UpToDate", "WaitingForDiscovery",
                                   f"{why}; the last training used discovery run {pin.discovery_run}, the newest one "
@@ -220,9 +249,11 @@ def told(found: list[Trigger]) -> str:
     return "; ".join(f"{trigger.reason}: {trigger.message}" for trigger in found)
 
 
-def standing(spec: Retrain, measured: RetrainStatus, failed: str | None) -> Condition:
-    """Where the figures stand, against what would start a training. `failed`: how the last one ended, if badly."""
-    figures = "; ".join(_figures(spec, measured))
+def standing(spec: Retrain, measured: RetrainStatus, failed: str | None,
+             unmeasured: Mapping[str, str] | None = None) -> Condition:
+    """Where the figures stand, against what would start a training. `failed`: how the last one ended, if badly.
+    `unmeasured`: by field, why it does not move, if so."""
+    figures = "; ".join(_figures(spec, measured, unmeasured or {}))
     if failed is not None:
         return conditions.false("UpToDate", "LastFailed", "; ".join(part for part in (failed, figures) if part))
     if spec.schedule and measured.next_schedule_time is None:
@@ -231,14 +262,16 @@ def standing(spec: Retrain, measured: RetrainStatus, failed: str | None) -> Cond
     return conditions.true("UpToDate", "NothingDue", figures)
 
 
-def _figures(spec: Retrain, measured: RetrainStatus) -> list[str]:
+def _figures(spec: Retrain, measured: RetrainStatus, unmeasured: Mapping[str, str]) -> list[str]:
     found = []
     if spec.schedule and measured.next_schedule_time is not None:
         found.append(f"next at {measured.next_schedule_time:%Y-%m-%d %H:%M} UTC")
     if spec.new_examples is not None:
-        found.append(f"{measured.new_examples or 0:,} of {spec.new_examples:,} new examples")
+        found.append(unmeasured.get("newExamples") or
+                     f"{measured.new_examples or 0:,} of {spec.new_examples:,} new examples")
     if spec.drift_percent is not None:
-        found.append(f"drift {measured.drift or 0:g} of {spec.drift_percent:g} %")
+        found.append(unmeasured.get("driftPercent") or
+                     f"drift {measured.drift or 0:g} of {spec.drift_percent:g} %")
     if spec.escalation_percent is not None:
         found.append(f"{measured.escalation_percent or 0:g} of {spec.escalation_percent:g} % escalated")
     if spec.agreement_percent is not None and measured.agreement_percent is not None:

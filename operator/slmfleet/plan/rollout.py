@@ -61,6 +61,17 @@ def shadowed(signals: Iterable[GatewaySignals], specialist: str, revision: str) 
     return found
 
 
+def left_to_the_llm(signals: Iterable[GatewaySignals], specialist: str, revision: str) -> dict[str, Counts]:
+    """Calls of a specialist that it did not answer, by gateway process, whichever the revision: those of the LLM's arm,
+    and what its revisions passed on. A generalist may have answered some."""
+    found = {}
+    for gateway in signals:
+        arms = mine.arms if (mine := gateway.specialists.get(specialist)) else {}
+        passed_on = sum(arm.errors + arm.invalid + arm.low_confidence + arm.spilled for arm in arms.values())
+        found[gateway.instance] = Counts(passed_on + (arms["llm"].assigned if "llm" in arms else 0), 0)
+    return found
+
+
 def advance(spec: Rollout, status: RolloutStatus, seen: Seen) -> RolloutStatus:
     """The rollout after one look: at most one stage further."""
     match status.stage:

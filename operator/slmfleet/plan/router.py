@@ -10,7 +10,7 @@ from slmfleet.api import conditions
 from slmfleet.api.base import Condition, Prices
 from slmfleet.api.discovery import DiscoveryStatus
 from slmfleet.api.router import Counted, RouterStatus, Savings, TierStatus, WeightStatus
-from slmfleet.plan import auto, classifier, cleanup, clusters, fitting, gateway, naming, redaction
+from slmfleet.plan import auto, classifier, cleanup, clusters, declared, fitting, gateway, naming, redaction
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import JobFact, Plan, RouterFacts, RouterObject
 from slmfleet.plan.jobs import discover_job
@@ -59,7 +59,7 @@ def plan_router(config: Config, me: RouterObject, facts: RouterFacts) -> Plan:
         delete=(*found.delete, *cleaned.delete),
         status=status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"}),
         conditions=(*stated, *informing, *fitting.note(left_out), *_classifier_note(found.status),
-                    *naming.note(me.spec, found.status)),
+                    *naming.note(me.spec, found.status), *_declared_note(me, facts)),
         events=(*found.events, *cleaned.events, *auto.events(me, made)),
         resync_seconds=2.0)
 
@@ -250,7 +250,8 @@ def _under_way(config: Config, me: RouterObject, facts: RouterFacts) -> _Discove
         return _failed(me, facts, fact)
     made = discover_job(config, discovery_job_name(me.meta.name, run), (me.meta.name, me.meta.uid), me.spec, run,
                         store_prefix(me.spec.store.url),
-                        classifier.path(status.classifier) if status.classifier else None, _learned_from(facts, run))
+                        classifier.path(status.classifier) if status.classifier else None, _learned_from(facts, run),
+                        declared.fitting(declared.tasks_of(me.meta.name, facts.clusters)))
     part = _running(run) if status.time is None else _discovered(status)
     return _Discovery(status, part, objects=(made,))
 
@@ -262,6 +263,19 @@ def _learned_from(facts: RouterFacts, run: int) -> dict[str, int]:
     return {task: revision.discovery_run for task, revision in stable.items()
             if task in facts.clusters and revision is not None and revision.discovery_run is not None
             and revision.discovery_run < run - 1}
+
+
+def _declared_note(me: RouterObject, facts: RouterFacts) -> tuple[Condition, ...]:
+    """Present where the discovery job cannot be told of all declared tasks."""
+    tasks = declared.tasks_of(me.meta.name, facts.clusters)
+    kept = {task.name for task in declared.fitting(tasks)}
+    left = ", ".join(task.name for task in tasks if task.name not in kept)
+    if not left or not me.spec.discovery.enabled:
+        return ()
+    return (conditions.false("DeclaredTasksTold", "TooLarge",
+                             f"a job can be told of declared tasks in {declared.LIMIT_BYTES:,} bytes; discovery knows "
+                             f"nothing of TaskClusters {left}, and may find their calls as tasks of its own. Shorten "
+                             "their spec.outputFormat, or that of others"),)
 
 
 def _failed(me: RouterObject, facts: RouterFacts, fact: JobFact) -> _Discovery:

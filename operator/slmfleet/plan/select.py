@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -16,6 +16,7 @@ PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "C
 UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "M": 10**6, "G": 10**9}
 DEFAULT_MEMORY = "16Gi"
 FLOAT_BYTES = 4  # of a weight in full fine-tuning
+CHARACTERS_A_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,16 @@ Check = Callable[[BaseModelSpec, BaseLimits, Need], str | None]
 
 def need_of(spec: TaskClusterSpec, status: TaskClusterStatus) -> Need:
     """What one task asks for: the 99th percentile of its prompts (the 95th where discovery measured no other), and an
-    eighth more for the answer. A prompt longer than the base's context cannot be learned."""
-    prompt = status.input_tokens_p99 or status.input_tokens_p95 or 0
-    types = task_types(spec.output_format.type, bool(spec.signature.tools))
-    return Need(context_tokens=int(prompt * 9 / 8), tasks=types)
+    eighth more for the answer. A prompt longer than the base's context cannot be learned. Before any was measured, room
+    for the system prompt that is stated."""
+    measured = status.input_tokens_p99 or status.input_tokens_p95
+    return declared_need(spec.output_format.type, spec.signature.tools, spec.signature.system_prompt, measured)
+
+
+def declared_need(output_type: str, tools: Collection[str], system_prompt: str | None, measured: int | None) -> Need:
+    """The same of a task's parts. `measured`: tokens of its longest prompts."""
+    prompt = measured or len(system_prompt or "") // CHARACTERS_A_TOKEN
+    return Need(context_tokens=int(prompt * 9 / 8), tasks=task_types(output_type, bool(tools)))
 
 
 def quantity(text: str) -> int:

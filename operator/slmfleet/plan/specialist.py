@@ -10,7 +10,7 @@ from typing import Any
 from slmfleet.api import conditions
 from slmfleet.api.base import Condition
 from slmfleet.api.specialist import Revision, TrainingStatus
-from slmfleet.plan import redaction
+from slmfleet.plan import declared, redaction
 from slmfleet.plan.attempt import Names, choose, names, other_base, outcome, pinned
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import Plan, SpecialistFacts, SpecialistObject
@@ -124,8 +124,8 @@ def _dataset(work: Work, made: Names) -> bool:
             pin = me.status.training
             work.objects.append(curate_job(
                 work.config, made.dataset_job, (me.meta.name, me.meta.uid), router.meta.name, router.spec,
-                pin.discovery_run or 1, cluster.meta.name, made.dataset, me.spec.dataset.minimum_examples,
-                me.spec.dataset.heldout_percent, store_prefix(router.spec.store.url)))
+                _source(work) or pin.discovery_run or 1, cluster.meta.name, made.dataset,
+                me.spec.dataset.minimum_examples, me.spec.dataset.heldout_percent, store_prefix(router.spec.store.url)))
             work.changes["training"] = pin.model_copy(update={"dataset_job": made.dataset_job})
             work.state(conditions.unknown("DatasetReady", "JobRunning", f"job {made.dataset_job}"), "Curating")
         return False
@@ -138,6 +138,16 @@ def _dataset(work: Work, made: Names) -> bool:
                                       f"{result.train:,} examples, {result.heldout:,} held out, "
                                       f"{result.dataset_digest}"))
     return True
+
+
+def _source(work: Work) -> declared.Source | None:
+    """What the dataset of a declared task is made from; None where a discovery run says which calls are the task's."""
+    facts, until = work.facts, work.me.status.training.until
+    assert facts.cluster is not None and facts.router is not None
+    task = declared.task_of(facts.cluster)
+    if task is None or until is None:
+        return None
+    return declared.Source(task, declared.tasks_of(facts.router.meta.name, facts.clusters), until)
 
 
 def _trained(work: Work, made: Names) -> bool:

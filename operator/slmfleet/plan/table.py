@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from slmfleet.api.base import OutputFormat
 from slmfleet.api.router import Generalist
 from slmfleet.api.specialist import Revision, SpecialistStatus
-from slmfleet.plan import classifier
+from slmfleet.plan import classifier, declared
 from slmfleet.plan.config import Config
 from slmfleet.plan.facts import ClusterObject, RouterFacts, RouterObject, SpecialistObject
 from slmfleet.plan.fitting import LeftOut, fitted
+from slmfleet.plan.formats import output
 from slmfleet.plan.names import digest
 from slmfleet.plan.pool import HTTP, adapter_name
 from slmfleet.wire import routes
@@ -61,6 +58,8 @@ def _content(config: Config, router: RouterObject, facts: RouterFacts) -> routes
             retention_days=capture.retention_days),
         pools=pools,
         specialists=[s for s in specialists if s.stable or s.candidate],
+        declared=[routes.Declared(cluster=each.name, signature=each.signature)
+                  for each in declared.tasks_of(router.meta.name, facts.clusters)],
         rules=[routes.Rule.model_validate(rule.model_dump(exclude_none=True)) for rule in spec.rules],
         limits=routes.Limits(**spec.limits.model_dump(), replicas=spec.gateway.replicas) if spec.limits else None,
         hedge_percent=spec.gateway.hedge_percent,
@@ -92,9 +91,10 @@ def _pool(name: str, facts: RouterFacts) -> routes.Pool | None:
 def _specialist(name: str, specialist: SpecialistObject, cluster: ClusterObject) -> routes.SpecialistRoute:
     spec, status = specialist.spec, specialist.status
     weight, shadow = live_weights(specialist)
+    frames = [] if declared.task_of(cluster) else list(cluster.spec.signature.fingerprints)
     return routes.SpecialistRoute(
-        name=name, cluster=cluster.meta.name, fingerprints=list(cluster.spec.signature.fingerprints),
-        output=_output(cluster.spec.output_format), stable=_revision(name, status.stable),
+        name=name, cluster=cluster.meta.name, fingerprints=frames,
+        output=output(cluster.spec.output_format), stable=_revision(name, status.stable),
         candidate=_revision(name, status.candidate), weight_percent=weight, shadow_percent=shadow,
         holdback_percent=spec.rollout.holdback_percent, salt=_salt(status), max_tokens=spec.serving.max_tokens,
         timeout_seconds=spec.serving.timeout_seconds, samples=spec.serving.samples)
@@ -117,19 +117,3 @@ def _revision(specialist: str, revision: Revision | None) -> routes.Revision | N
     if revision is None:
         return None
     return routes.Revision(name=revision.name, adapter=adapter_name(specialist, revision.name), pool=revision.base)
-
-
-def _output(wanted: OutputFormat) -> routes.OutputFormat:
-    return routes.OutputFormat(type=wanted.type, json_schema=parsed_schema(wanted),
-                               labels=list(wanted.labels) if wanted.labels else None)
-
-
-def parsed_schema(wanted: OutputFormat) -> dict[str, Any] | None:
-    """The schema as JSON; None where there is none, or where the text is no JSON object (CEL cannot check that)."""
-    try:
-        found = json.loads(wanted.json_schema or "null")
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
-
-

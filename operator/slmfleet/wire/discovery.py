@@ -17,7 +17,9 @@ class Signature(Message):
     api: str = "chat.completions"
     tools: list[str] = Field(default_factory=list)
     response_format: str | None = None
-    system_prompt: str | None = Field(None, description="The commonest, redacted, cut to 2,000 characters.")
+    system_prompt: str | None = Field(
+        None, description="The commonest, redacted, cut to 2,000 characters; of a declared task as it was declared."
+    )
 
 
 class Example(Message):
@@ -91,6 +93,7 @@ class FoundCluster(Message):
     output_format: OutputFormat
     examples: list[Example] = Field(default_factory=list, max_length=5)
     narrow: bool = Field(True, description="False: calls of one meaning, and no task for a specialist.")
+    declared: bool = Field(False, description="By a person: its calls are those that its signature takes, no others.")
     parts: list[Part] = Field(default_factory=list, max_length=200)
     drift: Drift | None = Field(None, description="None without a run before, or for a task that it did not have.")
     drift_trained: Drift | None = Field(

@@ -6,6 +6,7 @@ gateway swaps it in one assignment, so no request ever sees half of a change.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field
@@ -82,6 +83,39 @@ class OutputFormat(Strict):
     type: Literal["json", "label", "tool", "text"] = "text"
     json_schema: dict[str, Any] | None = None
     labels: list[str] | None = None
+
+
+VARIABLE = re.compile(r"(?<![-\w.:,/+@])[-\w.:,/+@]*(?:\{\{?\s*[A-Za-z_]\w*\s*\}?\}[-\w.:,/+@]*)+")
+"""What may be any text in a declared system prompt: `{name}` or `{{ name }}`, with what is glued to it."""
+
+
+class Signature(Strict):
+    """How the calls of a declared task are recognised: by `fingerprints` alone where there are any, else by all of the
+    other fields that are given."""
+
+    fingerprints: list[str] = Field(default_factory=list, description="Digests of exact frames.")
+    tools: list[str] = Field(default_factory=list, description="Tools that the call must offer.")
+    response_format: str | None = Field(None, description="TYPE or TYPE:NAME of the response_format.")
+    system_prompt: str | None = Field(None, description="The system prompt; {name} stands for any text.")
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The fields that tell a call apart; none: no call is recognised. A prompt of variables alone tells nothing."""
+        prompt = VARIABLE.sub("", self.system_prompt or "")
+        told = {
+            "fingerprints": any(self.fingerprints),
+            "systemPrompt": any(c.isalpha() for c in prompt),
+            "tools": any(self.tools),
+            "responseFormat": bool(self.response_format),
+        }
+        return tuple(name for name, is_given in told.items() if is_given)
+
+
+class Declared(Strict):
+    """A task that a person declared: its calls are nobody else's, whether a specialist serves it or not."""
+
+    cluster: str
+    signature: Signature
 
 
 class SpecialistRoute(Strict):
@@ -173,6 +207,7 @@ class RouteTable(Strict):
     pools: list[Pool] = Field(default_factory=list)
     specialists: list[SpecialistRoute] = Field(default_factory=list)
     rules: list[Rule] = Field(default_factory=list)
+    declared: list[Declared] = Field(default_factory=list, description="Declared tasks, asked before fingerprints.")
     limits: Limits | None = None
     hedge_percent: float = Field(
         5.0, ge=0, le=10, description="Share of specialists' calls that may be sent to a second server when late."

@@ -178,6 +178,19 @@ def test_the_tasks_own_prompts_must_fit(tmp_path: Path) -> None:
     assert "--cluster short: not in" in told
 
 
+def test_a_declared_task_is_ranked_by_what_its_manifest_says(tmp_path: Path) -> None:
+    folder = models(tmp_path, small={}, long={"contextTokens": 4096})
+    task = {"apiVersion": "slmfleet.dev/v1alpha1", "kind": "TaskCluster", "metadata": {"name": "tickets"},
+            "spec": {"signature": {"systemPrompt": "sort " * 400}}}  # fmt: skip
+    (tmp_path / "task.yml").write_text(yaml.safe_dump(task))
+    asked = ("select", "--models", folder, "--clusters", tmp_path / "task.yml", "--cluster")
+    found = {r["name"]: r for r in json.loads(slmfleet(*asked, "tickets", "--json").stdout)["ranking"]}
+    assert found["long"]["suitable"] and "the task needs 562" in found["small"]["reason"]
+    assert "--cluster other: not in" in refused(*asked, "other")
+    (tmp_path / "task.yml").write_text(yaml.safe_dump(task | {"speck": {}}))
+    assert "speck" in refused(*asked, "tickets")
+
+
 def test_a_wrong_model_is_refused_by_its_field(tmp_path: Path) -> None:
     assert "bad.yaml: spec.parameters" in refused("select", "--cluster", "c", "--models", models(
         tmp_path, bad={"parameters": 0}))  # fmt: skip

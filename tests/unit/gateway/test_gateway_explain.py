@@ -54,6 +54,10 @@ def explained(request: dict[str, Any], *, headers: dict[str, str] | None = None,
 CALLS: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str | None, str, str]]] = [
     # what, call, table and headers, (tier, rule, words of the reason)
     ("fingerprint", task(), {}, ("specialist", "fingerprint", "its frame is one that the table lists")),
+    ("declared", chat("x", system="Say {n}."), {"declared": [{"cluster": "intents", "signature": {
+        "system_prompt": "Say {x}."}}]}, ("specialist", "signature", "declared for the specialist's task")),
+    ("declared, and nobody serves it", task(), {"declared": [{"cluster": "other", "signature": {
+        "system_prompt": "Name the intent."}}]}, ("llm", "unserved", "other has no specialist")),
     ("classifier", chat("some music"), {}, ("specialist", "classifier", "with a score of 0.900")),
     ("abstains", chat("x"), {}, ("llm", "abstain", "the classifier abstains (low score)")),
     ("by name", chat("x") | {"model": "intents"}, {}, ("specialist", "explicit", "the specialist's name")),

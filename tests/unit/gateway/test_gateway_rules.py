@@ -70,6 +70,22 @@ async def test_a_rule_brings_a_call_to_a_specialist_that_was_not_learned(rig: Ri
     }  # fmt: skip
 
 
+async def test_a_declared_tasks_calls_go_to_its_specialist_in_its_arms(rig: Rig) -> None:
+    """A rule by hand comes before it, and what was learned after it."""
+    declared = [{"cluster": "intents", "signature": {"system_prompt": "Book {what} for {whom}."}}]
+    system = {"role": "system", "content": "Book a table of 4 for Ann O."}
+    call = {**task(), "messages": [system, task()["messages"][-1]]}
+    await rig.use({**rig.content, "version": 2, "declared": declared})
+    assert (await rig.post(call)).route == {
+        "tier": "specialist", "specialist": "intents", "rule": "signature", "arm": "stable", "revision": "rev1"}
+    await rig.use({**rig.content, "version": 3, "declared": declared, "rules": [
+        rule({"system_contains": "for Ann"}, name="ann")]})  # fmt: skip
+    assert (await rig.post(call)).route == {"tier": "llm", "rule": "hand", "detail": "ann"}
+    await rig.use({**rig.content, "version": 4, "declared": [
+        {"cluster": "other", "signature": {"system_prompt": task()["messages"][0]["content"]}}]})  # fmt: skip
+    assert (await rig.post(task())).route == {"tier": "llm", "rule": "unserved", "detail": "other"}
+
+
 async def test_the_first_rule_that_matches_wins(rig: Rig) -> None:
     await rig.use({**rig.content, "version": 2, "rules": [
         rule({"model_prefix": "gpt-5"}, name="big"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -58,9 +59,12 @@ def router(name: str = "agents", *, status: dict[str, Any] | None = None, **spec
     return RouterObject(meta(name), RouterSpec.model_validate(wanted), RouterStatus.model_validate(status or {}))
 
 
-def cluster(name: str = "intents", *, status: dict[str, Any] | None = None, **spec: Any) -> ClusterObject:
+def cluster(name: str = "intents", *, status: dict[str, Any] | None = None, by_hand: bool = False,
+            **spec: Any) -> ClusterObject:
+    """One that discovery made, or that a person declared."""
     found = {"version": "sha256:" + "c1" * 32, "run": 1, "inputTokensP95": 40} if status is None else status
-    return ClusterObject(meta(name), TaskClusterSpec.model_validate({"router": "agents", **spec}),
+    made = replace(meta(name), managed=not by_hand)
+    return ClusterObject(made, TaskClusterSpec.model_validate({"router": "agents", **spec}),
                          TaskClusterStatus.model_validate(found))
 
 

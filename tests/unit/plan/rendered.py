@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from plan_builders import (
@@ -20,6 +21,7 @@ from plan_builders import (
 
 from slmfleet.plan import gateway, pool
 from slmfleet.plan.config import Config
+from slmfleet.plan.declared import tasks_of
 from slmfleet.plan.facts import ChatTemplate, Plan, RouterFacts
 from slmfleet.plan.jobs import clean_job, discover_job
 from slmfleet.plan.pods import Object, store_prefix
@@ -43,6 +45,9 @@ ROUTER = router(
            {"name": "voice", "match": {"modelPrefix": "voice-", "systemContains": "assistant"}, "tier": "specialist",
             "specialist": "intents"}],
     limits={"requestsPerMinute": 600})  # fmt: skip
+TICKETS = cluster("tickets", status={}, by_hand=True, description="Which intent a ticket has.",
+                  signature={"systemPrompt": "You sort the tickets of {customer}.\nOne word.\n"},
+                  outputFormat={"type": "label", "labels": ["refund", "cancel"]})  # fmt: skip
 BASE = base(pool={"maxReplicas": 2, "resources": {"cpu": "2", "memory": "4Gi", "gpus": 1}, "overlay": {
     "env": [{"name": "HF_HUB_OFFLINE", "value": "1"}], "nodeSelector": {"disk": "fast"},
     "volumes": [{"claimName": "hub", "mountPath": "/data/hub"}]}})  # fmt: skip
@@ -53,11 +58,12 @@ def rendered() -> dict[str, Object]:
     table, service, deployment = gateway.objects(CONFIG, ROUTER, _table())
     jobs = {name: plan.apply[0] for name, plan in _steps().items()}
     discover = discover_job(CONFIG, "discover-agents-0002", ("agents", "uid-of-agents"), ROUTER.spec, 2,
-                            store_prefix(ROUTER.spec.store.url))
+                            store_prefix(ROUTER.spec.store.url), tasks=tasks_of("agents", {"tickets": TICKETS}))
     cleaned = clean_job(CONFIG, "clean-agents-0123456789", ("agents", "uid-of-agents"),
                         ["artifacts/intents-0123456789", "datasets/intents-0123456789"], "fleet")
     return {"job-clean": cleaned, "gateway-routes": table, "gateway-service": service, "gateway-deployment": deployment,
-            "pool-deployment": pool.deployment(CONFIG, BASE, 1, "fleet"), "job-discover": discover, **jobs}
+            "pool-deployment": pool.deployment(CONFIG, BASE, 1, "fleet"), "job-discover": discover,
+            "job-curate-declared": _declared(), **jobs}
 
 
 def _steps() -> dict[str, Plan]:
@@ -70,6 +76,17 @@ def _steps() -> dict[str, Plan]:
     return {"job-curate": plan(), "job-train": plan(curation=CURATED),
             "rayjob-train": plan(curation=CURATED, ray_jobs_served=True),
             "job-evaluate": plan(curation=CURATED, training=TRAINED)}
+
+
+def _declared() -> Object:
+    """The curation of a task that a person declared, beside another one."""
+    logged = replace(ROUTER, status=ROUTER.status.model_copy(update={"captured": 900}))
+    other = cluster("flights", status={}, by_hand=True, signature={"tools": ["book_flight"]})
+    observed: dict[str, Any] = {"cluster": TICKETS, "router": logged, "bases": {"tiny": BASE},
+                                "clusters": {"tickets": TICKETS, "flights": other}}  # fmt: skip
+    me = specialist("tickets", taskCluster="tickets")
+    me = after(me, plan_specialist(CONFIG, me, facts(**observed)))
+    return plan_specialist(CONFIG, me, facts(**observed)).apply[0]
 
 
 def _table() -> Any:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from plan_builders import base, cluster, conditions, message, revision, router, specialist
+from plan_builders import CURATED, base, cluster, conditions, message, revision, router, specialist
 
 from slmfleet.plan.clusters import cluster_object, labels_of, ours, plan_cluster
 from slmfleet.plan.facts import Plan
@@ -23,10 +23,10 @@ def found(**changes: Any) -> FoundCluster:
 
 
 def planned(what: FoundCluster | None = None, *, status: dict[str, Any] | None = None, run: int = 3, gone: bool = False,
-            bases: Any = None, specialists: Any = None) -> Plan:
-    me = cluster(status=status or {})
+            bases: Any = None, specialists: Any = None, by_hand: bool = False, **more: Any) -> Plan:
+    me = cluster(status=status or {}, by_hand=by_hand, signature=more.pop("signature", {}))
     return plan_cluster(me, None if gone else router(), what, run, {"tiny": base()} if bases is None else bases,
-                        specialists or {})
+                        specialists or {}, **more)
 
 
 def enum(values: list[str], *more: str) -> dict[str, Any]:
@@ -79,7 +79,40 @@ def test_a_run_that_did_not_see_the_task_takes_nothing_away() -> None:
 
 
 def test_a_cluster_by_hand_is_declared() -> None:
-    assert conditions(planned())["Found"] == ("True", "Declared")
+    assert conditions(planned(by_hand=True))["Found"] == ("True", "Declared")
+    counted = planned(found(), by_hand=True)
+    assert conditions(counted)["Found"] == ("True", "Declared")
+    assert "run 3 counted" in message(counted, "Found")
+
+
+RECOGNISED: list[tuple[str, bool, dict[str, Any], tuple[str, str] | None, str]] = [
+    ("by its prompt", True, {"systemPrompt": "Sort.", "tools": ["t"]}, ("True", "BySignature"), "systemPrompt, tools"),
+    ("by frames alone", True, {"fingerprints": ["f"], "tools": ["t"]}, ("True", "BySignature"), "fingerprints"),
+    ("by nothing", True, {}, ("False", "NoSignature"), "spec.signature"),
+    ("by discovery", False, {}, None, ""),
+]
+
+
+@pytest.mark.parametrize("by_hand, signature, condition, said", [r[1:] for r in RECOGNISED],
+                         ids=[r[0] for r in RECOGNISED])  # fmt: skip
+def test_how_its_calls_are_recognised_is_a_condition(
+    by_hand: bool, signature: dict[str, Any], condition: tuple[str, str] | None, said: str
+) -> None:
+    plan = planned(by_hand=by_hand, signature=signature)
+    assert conditions(plan).get("Recognised") == condition
+    assert conditions(plan)["Ready"][0] == "True"
+    if condition is not None:
+        assert message(plan, "Recognised").startswith(said)
+
+
+def test_of_a_declared_one_the_newest_dataset_says_how_many_calls_there_are() -> None:
+    curated = CURATED.model_copy(update={"answered": {"llm": 90, "specialist": 10}})
+    signature = {"tools": ["book"]}
+    plan = planned(by_hand=True, signature=signature, curated=curated)
+    assert (plan.status["calls"], plan.status["teachable"]) == (100, 90)
+    counted = planned(found(size=7, teachable=5), by_hand=True, signature=signature, curated=curated)
+    assert (counted.status["calls"], counted.status["teachable"]) == (7, 5), "discovery counted later, and all of them"
+    assert "calls" not in planned(curated=curated).status
 
 
 def test_without_its_router_it_is_stalled() -> None:
@@ -113,11 +146,11 @@ def test_the_limits_of_its_specialist_hold_for_the_ranking() -> None:
     assert plan.status["specialist"] == "mine"
 
 
-FOUND = replace(cluster(), meta=replace(cluster().meta, managed=True))
+FOUND = cluster()
 OWNERS: list[tuple[str, Any, bool]] = [
     ("new", None, True),
     ("found before", FOUND, True),
-    ("declared by a person", cluster(), False),
+    ("declared by a person", cluster(by_hand=True), False),
     ("of another router", replace(FOUND, spec=cluster(router="another").spec), False),
 ]
 

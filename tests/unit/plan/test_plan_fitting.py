@@ -132,3 +132,17 @@ def test_what_is_not_there_is_none(data: dict[str, str] | None, binary: dict[str
 def test_what_somebody_else_wrote_is_refused(broken: str) -> None:
     with pytest.raises(ValueError, match=r"k\.gz"):
         unpacked("k", None, {"k.gz": broken})
+
+
+def test_the_signature_of_a_task_goes_with_its_specialist_and_an_unserved_one_first() -> None:
+    """Prompts of 20,000 characters that no compression helps: some specialists find room, each with its signature."""
+    prompts = {f"told-{i:03d}": random.Random(i).randbytes(9_900).hex() + " {x}" for i in range(120)}
+    clusters = {name: cluster(name, by_hand=True, signature={"systemPrompt": text}) for name, text in prompts.items()}
+    wishes = {name: specialist(name, taskCluster=name, status={"stable": revision()})
+              for name in sorted(prompts)[:110]}  # fmt: skip
+    table, left_out = route_table(CONFIG, router(), router_facts(clusters=clusters, specialists=wishes))
+    assert fits(table.model_dump_json(exclude_none=True))
+    inside = [route.cluster for route in table.specialists]
+    assert 0 < len(inside) < 110
+    assert [each.cluster for each in table.declared] == inside
+    assert {each.field for each in left_out} == {"signature.systemPrompt"}

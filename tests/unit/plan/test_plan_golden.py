@@ -45,7 +45,7 @@ def test_no_golden_file_is_left_over() -> None:
 
 
 PODS = {name: found for name, found in OBJECTS.items() if found["kind"] in ("Deployment", "Job")}
-KEYHOLDERS = {"job-discover", "job-curate"}
+KEYHOLDERS = {"job-discover", "job-curate", "job-curate-declared"}
 
 
 @pytest.mark.parametrize("name", sorted(PODS))
@@ -60,6 +60,7 @@ WRITES = {
     "job-clean": {"fleet/artifacts", "fleet/datasets"},  # of what the named folders are
     "job-discover": {"fleet/discovery/agents", "fleet/router"},
     "job-curate": {"fleet/datasets"},
+    "job-curate-declared": {"fleet/datasets"},
     "job-train": {"fleet/artifacts", "fleet/training"},
     "job-evaluate": {"fleet/evaluations"},
 }
