@@ -1,4 +1,4 @@
-"""The C part of recognition, built once for this machine's tests and benchmarks.
+"""The parts in C, built once for this machine's tests and benchmarks.
 
     python3 images/native.py
 
@@ -25,7 +25,7 @@ FOLDER = ROOT / "operator" / "slmfleet" / "recognise" / "native"
 
 def ensure() -> Path:
     """Build the library unless the cache has it; return it."""
-    digest = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in ("score.c", "build.py"))).hexdigest()
+    digest = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in ("score.c", "scan.c", "build.py"))).hexdigest()
     target = cache_root() / "native" / digest[:12]
     if not any(target.glob("*.so")):
         packages.ensure(packages.NATIVE, lambda line: print(line, file=sys.stderr, flush=True))

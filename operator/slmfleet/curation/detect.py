@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from slmfleet.curation.personal import NOT_NAMES, common_words, find
+from slmfleet.curation.personal import NOT_NAMES, common_words, find, find_all
 from slmfleet.curation.seeker import Seeker
 from slmfleet.curation.spans import Disjoint, Span
 from slmfleet.curation.surrogates import STAYS
@@ -88,12 +88,14 @@ class Detector:
 
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
         """For each text its values, in order and without overlaps."""
-        guessed = self.model.spans(texts) if self.model is not None else [[] for _ in texts]
-        return [self._one(text, spans) for text, spans in zip(texts, guessed, strict=True)]
+        guessed = self.model.spans(texts) if self.model is not None else [()] * len(texts)
+        found = find_all(texts)
+        return [self._one(*each) for each in zip(texts, guessed, found, strict=True)]
 
-    def _one(self, text: str, guessed: Iterable[tuple[int, int, str]]) -> list[Span]:
+    def _one(self, text: str, guessed: Sequence[tuple[int, int, str]], found: Sequence[Span]) -> list[Span]:
         own = [*self._seeker.spans(text), *_tenants(self.patterns, text)]
-        found = find(text)
+        if not (own or found or guessed):
+            return []
         hard = [s for s in found if s.kind not in _WEAK]
         weak = [s for s in found if s.kind in _WEAK]
         keys = Disjoint(_keys(text) if '":' in text or '" :' in text else ())

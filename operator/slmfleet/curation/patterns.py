@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slmfleet.curation.checksums import ANNOUNCED, NATIONAL, card, iban_ok
 
@@ -33,13 +33,18 @@ Check = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Pattern:
-    """`hint`: texts that hold none of these are not searched; `digits`: so many in a row or nearly."""
+    """`hint`: texts that hold none of these are not searched; `digits`: so many in a row or nearly.
+    `named`: group `v` is the value."""
 
     kind: str
     regex: re.Pattern[str]
     check: Check
     hint: tuple[str, ...] = ()
     digits: int = 0
+    named: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "named", "v" in self.regex.groupindex)
 
 
 def _always(text: str) -> bool:

@@ -9,13 +9,15 @@ Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from slmfleet.curation.beginnings import Beginnings, Begins
 from slmfleet.curation.checksums import iban_ok, luhn
 from slmfleet.curation.patterns import CALLED, PATTERNS, Pattern
 from slmfleet.curation.spans import UNSPACED, Disjoint, Span
+from slmfleet.recognise.native import library
 
 __all__ = ["NOT_NAMES", "Span", "common_words", "find", "iban_ok", "luhn"]
 
@@ -30,6 +32,7 @@ _NOT_NAME_WORDS = (
 NOT_NAMES = frozenset(_NOT_NAME_WORDS.split())
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _EDGE = "\u3001"
+_DIGIT = re.compile(r"[0-9]")
 # Seven digits, with at most two other characters between two of them.
 _LONG = re.compile(r"\d(?:[^\w\n]{0,2}\d){6}")
 
@@ -59,17 +62,48 @@ _NAMES = (
 )
 
 
+_EVERYTHING = (*PATTERNS, *_NAMES)
+_EMAILS = tuple(pattern for pattern in PATTERNS if pattern.kind == "email")
+# CALLED can match in no text that is searched as it is: its words are of letters that are searched without.
+_SOUGHT = (*_EVERYTHING, CALLED)
+_CALLED_ONLY = frozenset({len(_EVERYTHING)})
+_ALL_BUT_CALLED = frozenset(range(len(_EVERYTHING)))
+_EMAIL_PLACES = frozenset(n for n, pattern in enumerate(PATTERNS) if pattern.kind == "email")
+
+
 def find(text: str) -> list[Span]:
     """Values that patterns find in a text, in their order, none overlapping another."""
-    digits = 0
-    if any(c in text for c in "0123456789"):
-        digits = 7 if _LONG.search(text) else 4
-    everything = (*PATTERNS, *_NAMES)
-    if text.isascii() or (searched := _UNSPACED.sub(_EDGE, text)) == text:
-        return _patterns(text, text, everything, digits, [])
-    found = _patterns(searched, text, everything, digits, list(_matches(CALLED, text, text)) if digits >= 7 else [])
+    return find_all([text])[0]
+
+
+def find_all(texts: Sequence[str]) -> list[list[Span]]:
+    """The same for many texts: where the library in C is, it reads them once for all patterns, and each pattern is
+    asked only where a match of it may begin."""
+    beginnings = _beginnings()
+    if beginnings is None:
+        return [searched(text) for text in texts]
+    plain = [text if text.isascii() else _UNSPACED.sub(_EDGE, text) for text in texts]
+    unspaced = [n for n, (text, other) in enumerate(zip(texts, plain, strict=True)) if text != other]
+    again = dict(zip(unspaced, beginnings.of([texts[n] for n in unspaced]), strict=True))
+    found = []
+    for n, (text, other, begins) in enumerate(zip(texts, plain, beginnings.of(plain), strict=True)):
+        if begins is None or again.get(n, begins) is None:
+            found.append(searched(text))
+        elif n in again:
+            found.append(_of_both(text, other, begins, again[n]))
+        else:
+            found.append(_at(begins, text, text, []) if begins[0] else [])
+    return found
+
+
+def searched(text: str) -> list[Span]:
+    """The same by the patterns alone, one after another: what the quicker way is held to."""
+    digits = _digits(text)
+    if text.isascii() or (plain := _UNSPACED.sub(_EDGE, text)) == text:
+        return _patterns(text, text, _EVERYTHING, digits, [])
+    found = _patterns(plain, text, _EVERYTHING, digits, _patterns(text, text, [CALLED], digits, []))
     # A mailbox may be named in such letters.
-    return _patterns(text, text, [p for p in PATTERNS if p.kind == "email"], digits, found)
+    return _patterns(text, text, _EMAILS, digits, found)
 
 
 def _patterns(
@@ -77,27 +111,74 @@ def _patterns(
 ) -> list[Span]:
     taken = Disjoint(found)
     for pattern in patterns:
-        if (pattern.digits and not digits) or (pattern.digits >= 7 and digits < 7):
-            continue
-        if pattern.hint and not any(h in searched for h in pattern.hint):
-            continue
-        for span in _matches(pattern, searched, text):
-            taken.add(span)
+        if _may_match(pattern, searched, digits):
+            for match in pattern.regex.finditer(searched):
+                _take(taken, pattern, match, text)
     return taken.spans
 
 
-def _matches(pattern: Pattern, searched: str, text: str) -> Iterator[Span]:
-    """What a pattern finds in `searched`, which is as long as the text, as it stands in the text."""
-    named = "v" in pattern.regex.groupindex
-    for match in pattern.regex.finditer(searched):
-        start, end = match.span("v") if named else match.span()
-        value = text[start:end]
-        trimmed = value.rstrip(" .,;:-")
-        if pattern.kind != "private_key":
-            end -= len(value) - len(trimmed)
-            value = trimmed
-        if value and pattern.check(value):
-            yield Span(start, end, pattern.kind, value)
+def _of_both(text: str, plain: str, in_plain: Begins, in_text: Begins) -> list[Span]:
+    """Of a text with letters of scripts without spaces: without them all, with them numbers that are announced in such
+    a script, and mailboxes."""
+    called = _at(_of(in_text, _CALLED_ONLY), text, text, [])
+    return _at(_of(in_text, _EMAIL_PLACES), text, text, _at(_of(in_plain, _ALL_BUT_CALLED), plain, text, called))
+
+
+def _at(begins: Begins, searched: str, text: str, found: Iterable[Span]) -> list[Span]:
+    """What patterns find in `searched`, which is as long as the text, as it stands in the text: each is asked where it
+    may begin, in order, and goes on behind what it matched, as `finditer` does."""
+    taken, digits, last, end, skipped = Disjoint(found), -1, -1, 0, False
+    for number, begin in zip(*begins, strict=True):
+        if number != last:
+            pattern, last, end, skipped = _SOUGHT[number], number, 0, False
+            ask = pattern.regex.match
+        if skipped or begin < end:
+            continue
+        match = ask(searched, begin)
+        if match is None:
+            continue
+        if not end and (pattern.digits or pattern.hint):
+            digits = _digits(text) if digits < 0 else digits
+            skipped = not _may_match(pattern, searched, digits)
+            if skipped:
+                continue
+        end = match.end()
+        _take(taken, pattern, match, text)
+    return taken.spans
+
+
+def _digits(text: str) -> int:
+    """About how many digits stand together: none, some, or seven."""
+    if _DIGIT.search(text) is None:
+        return 0
+    return 7 if _LONG.search(text) else 4
+
+
+def _may_match(pattern: Pattern, searched: str, digits: int) -> bool:
+    if (pattern.digits and not digits) or (pattern.digits >= 7 and digits < 7):
+        return False
+    return not pattern.hint or any(h in searched for h in pattern.hint)
+
+
+def _take(taken: Disjoint, pattern: Pattern, match: re.Match[str], text: str) -> None:
+    start, end = match.span("v") if pattern.named else match.span()
+    value = text[start:end]
+    if pattern.kind != "private_key":
+        value = value.rstrip(" .,;:-")
+        end = start + len(value)
+    if value and pattern.check(value):
+        taken.add(Span(start, end, pattern.kind, value))
+
+
+def _of(begins: Begins, wanted: frozenset[int]) -> Begins:
+    pairs = [(number, begin) for number, begin in zip(*begins, strict=True) if number in wanted]
+    return [number for number, _ in pairs], [begin for _, begin in pairs]
+
+
+@cache
+def _beginnings() -> Beginnings | None:
+    loaded = library()
+    return Beginnings(loaded, [pattern.regex for pattern in _SOUGHT]) if loaded is not None else None
 
 
 @cache

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 from slmfleet.recognise.features import BUCKETS
 from slmfleet.recognise.native.build import LIBRARY
 
-VERSION = 4  # as `slm_version` in score.c says: a library of another one is not used
+VERSION = 5  # as `slm_version` in score.c says: a library of another one is not used
 TEXT_BYTES = 4 * 1024
 
 Floats = NDArray[np.float32]

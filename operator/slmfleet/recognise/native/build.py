@@ -1,4 +1,4 @@
-"""Compiles the classifier's arithmetic with the machine's C compiler.
+"""Compiles what is in C (the classifier's arithmetic, the search for beginnings of patterns) by the machine's compiler.
 
     python3 operator/slmfleet/recognise/native/build.py DIR     writes DIR/_score.so
 
@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 LIBRARY = "_score.so"
-SOURCE = Path(__file__).with_name("score.c")
+FOLDER = Path(__file__).parent
+SOURCES = (FOLDER / "score.c", FOLDER / "scan.c")
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-std=gnu11", "-Wall", "-Wextra", "-shared", "-fPIC")
 
@@ -25,9 +26,10 @@ def build(folder: Path) -> Path:
         raise RuntimeError("there is no C compiler (cc); install one, e.g. Debian's gcc and libc6-dev")
     folder.mkdir(parents=True, exist_ok=True)
     target, partial = folder / LIBRARY, folder / f".{LIBRARY}.new"
-    done = subprocess.run([compiler, *FLAGS, "-o", partial, SOURCE, "-lm"], capture_output=True, text=True, check=False)
+    argv = [compiler, *FLAGS, "-o", partial, *SOURCES, "-lm"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{compiler} cannot compile {SOURCE.name}: {done.stderr.strip()}")
+        raise RuntimeError(f"{compiler} cannot compile {FOLDER}: {done.stderr.strip()}")
     partial.replace(target)
     return target
 

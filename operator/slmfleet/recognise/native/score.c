@@ -23,7 +23,7 @@
 /* Raised when a function or a struct changes: `native` uses no library of another version. */
 int64_t slm_version(void)
 {
-    return 4;
+    return 5;
 }
 
 static uint32_t crc_table[256];

@@ -1,0 +1,210 @@
+/* Where matches of many regular expressions may begin: an automaton's sets of places, made into states as they are met.
+ *
+ * The places and what follows them come from `curation/automaton.py`; a text is read from its end. A state is the set
+ * of places that may be read next, and the expressions that have just ended, in order. It is made once and then found
+ * in a table, by state and class of the next character; when there is no room for another one, all are forgotten, so a
+ * text costs at most a set of places for each character. No allocation, no locale: all memory is the caller's, who
+ * lets one thread at a time in.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#define UNKNOWN (-1)
+
+struct automaton {
+    int64_t places, expressions; /* place n; places + e says that expression e has ended */
+    int64_t classes;             /* of characters; the last is the edge of a text */
+    int64_t astral;              /* the class of characters above 0xffff */
+    int64_t words;               /* of 64 bits, in a set of places and expressions */
+    const uint8_t *class_of;     /* 0x10000 */
+    const uint64_t *holds;       /* places * 4: classes that a place reads */
+    const int32_t *follow_from;  /* places + 1 */
+    const int32_t *follow;       /* in order */
+    const uint64_t *begun;       /* classes * words: what follows places that may be read anywhere */
+};
+
+struct states {
+    int64_t most, count;         /* states; row 0 is that of a text's end */
+    int64_t room, used;          /* members of all states */
+    int64_t slots;               /* of the table by hash: a power of two, twice `most` or more */
+    int64_t made, forgotten;     /* since the beginning, for whoever asks what a text cost */
+    int32_t *next;               /* most * classes: a state, or UNKNOWN; doubled, and odd where expressions end */
+    int64_t *from;               /* most + 1: members of each state */
+    int64_t *ended;              /* most: from here on they are expressions */
+    int32_t *members;            /* room */
+    int32_t *table;              /* slots: a state + 1, or 0 */
+    uint64_t *set;               /* words */
+};
+
+static void forget(const struct automaton *a, struct states *s)
+{
+    memset(s->table, 0, (size_t)s->slots * sizeof *s->table);
+    for (int64_t c = 0; c < a->classes; c++)
+        s->next[c] = UNKNOWN;
+    s->from[0] = s->from[1] = s->ended[0] = 0;
+    s->count = 1;
+    s->used = 0;
+}
+
+/* Must be called once before `slm_scan`. */
+void slm_scan_begin(const struct automaton *a, struct states *s)
+{
+    s->made = s->forgotten = 0;
+    forget(a, s);
+}
+
+/* The set that follows a state over a class, in `set`. */
+static void step(const struct automaton *a, struct states *s, int32_t state, uint8_t class)
+{
+    memcpy(s->set, a->begun + (int64_t)class * a->words, (size_t)a->words * sizeof *s->set);
+    for (int64_t i = s->from[state]; i < s->ended[state]; i++) {
+        int32_t place = s->members[i];
+        if (!(a->holds[(int64_t)place * 4 + (class >> 6)] >> (class & 63) & 1))
+            continue;
+        for (int32_t j = a->follow_from[place]; j < a->follow_from[place + 1]; j++)
+            s->set[a->follow[j] >> 6] |= 1ull << (a->follow[j] & 63);
+    }
+}
+
+/* Writes the members of `set` behind those of all states; returns how many, or -1 where they do not fit. */
+static int64_t listed(const struct automaton *a, struct states *s)
+{
+    int64_t count = 0, left = s->room - s->used;
+    for (int64_t w = 0; w < a->words; w++) {
+        uint64_t bits = s->set[w];
+        for (; bits; bits &= bits - 1) {
+            if (count == left)
+                return -1;
+            s->members[s->used + count++] = (int32_t)(w * 64 + __builtin_ctzll(bits));
+        }
+    }
+    return count;
+}
+
+static uint64_t hash_of(const int32_t *members, int64_t count)
+{
+    uint64_t h = 0xcbf29ce484222325ull;
+    for (int64_t i = 0; i < count; i++) {
+        h = (h ^ (uint32_t)members[i]) * 0x9E3779B97F4A7C15ull;
+        h ^= h >> 29;
+    }
+    return h;
+}
+
+/* The state of the members that stand behind those of all states; made where it is new. */
+static int32_t interned(const struct automaton *a, struct states *s, int64_t count)
+{
+    const int32_t *members = s->members + s->used;
+    uint64_t slot = hash_of(members, count) & (uint64_t)(s->slots - 1);
+    for (; s->table[slot]; slot = (slot + 1) & (uint64_t)(s->slots - 1)) {
+        int32_t other = s->table[slot] - 1;
+        int64_t from = s->from[other];
+        if (s->from[other + 1] - from == count &&
+            !memcmp(s->members + from, members, (size_t)count * sizeof *members))
+            return other;
+    }
+    int32_t state = (int32_t)s->count++;
+    int64_t places = count;
+    while (places && members[places - 1] >= a->places)
+        places--;
+    s->table[slot] = state + 1;
+    s->ended[state] = s->used + places;
+    s->used += count;
+    s->from[state + 1] = s->used;
+    for (int64_t c = 0; c < a->classes; c++)
+        s->next[(int64_t)state * a->classes + c] = UNKNOWN;
+    s->made++;
+    return state;
+}
+
+/* The entry of `next` for a state and a class that it says nothing of yet. */
+static __attribute__((noinline)) int32_t entered(const struct automaton *a, struct states *s, int32_t state,
+                                                 uint8_t class)
+{
+    step(a, s, state, class);
+    int64_t count = s->count < s->most ? listed(a, s) : -1;
+    int known = count >= 0;
+    if (!known) { /* the set is still there; one state has room, as the caller sees to */
+        forget(a, s);
+        s->forgotten++;
+        count = listed(a, s);
+    }
+    int32_t to = interned(a, s, count);
+    int32_t entry = to * 2 + (s->ended[to] < s->from[to + 1]);
+    if (known)
+        s->next[(int64_t)state * a->classes + class] = entry;
+    return entry;
+}
+
+/* In order of expressions, then of places; they were found from the text's end on. `spare` has room for as many. */
+static void sort(const struct automaton *a, int32_t *expressions, int32_t *begins, int64_t count, int32_t *spare,
+                 int64_t *places)
+{
+    memset(places, 0, (size_t)(a->expressions + 1) * sizeof *places);
+    for (int64_t i = 0; i < count; i++)
+        places[expressions[i] + 1]++;
+    for (int64_t e = 0; e < a->expressions; e++)
+        places[e + 1] += places[e];
+    memcpy(spare, begins, (size_t)count * sizeof *begins);
+    for (int64_t i = count - 1; i >= 0; i--)
+        begins[places[expressions[i]]++] = spare[i];
+    int64_t at = 0; /* places[e] is now where expression e's end */
+    for (int64_t e = 0; e < a->expressions; e++)
+        for (; at < places[e]; at++)
+            expressions[at] = (int32_t)e;
+}
+
+struct found {
+    int64_t room;                /* of the three below, in all texts */
+    int32_t *expressions;
+    int32_t *begins;             /* from the text's own beginning */
+    int32_t *spare;
+    int64_t *places;             /* expressions + 1 */
+};
+
+/* Texts stand one after another in `text`, `width` (1 or 4) bytes a character; `ends[t]` is where text t ends.
+ * `until[t]`: where its finds end. A text with more finds than `share` in every character and what `few` gives is left:
+ * its finds are none, and `left[t]` is 1. Returns finds in all, or -1 where they might not fit. */
+int64_t slm_scan(const struct automaton *a, struct states *s, struct found *f, const void *text, int64_t width,
+                 int64_t texts, const int64_t *ends, int64_t share, int64_t few, int64_t *until, uint8_t *left)
+{
+    const uint8_t *narrow = width == 1 ? text : 0;
+    const uint32_t *wide = width == 4 ? text : 0;
+    const uint8_t edge = (uint8_t)(a->classes - 1);
+    int64_t total = 0, begin = 0;
+    for (int64_t t = 0; t < texts; begin = ends[t], t++) {
+        int64_t length = ends[t] - begin, most = length * share + few, count = 0;
+        int32_t state = 0;
+        if (length < 0 || length > INT32_MAX - 1 || f->room - total < most)
+            return -1;
+        left[t] = 0;
+        for (int64_t at = length; at >= -1; at--) {
+            uint8_t class = edge;
+            if (at >= 0 && at < length) {
+                uint32_t c = narrow ? narrow[begin + at] : wide[begin + at];
+                class = c < 0x10000 ? a->class_of[c] : (uint8_t)a->astral;
+            }
+            int32_t entry = s->next[(int64_t)state * a->classes + class];
+            if (entry == UNKNOWN)
+                entry = entered(a, s, state, class);
+            state = entry >> 1;
+            if (!(entry & 1))
+                continue;
+            int64_t ended = s->ended[state], more = s->from[state + 1] - ended;
+            if (more > most - count) {
+                left[t] = 1;
+                count = 0;
+                break;
+            }
+            for (int64_t i = 0; i < more; i++, count++) {
+                f->expressions[total + count] = s->members[ended + i] - (int32_t)a->places;
+                f->begins[total + count] = (int32_t)(at + 1);
+            }
+        }
+        if (count > 1)
+            sort(a, f->expressions + total, f->begins + total, count, f->spare, f->places);
+        total += count;
+        until[t] = total;
+    }
+    return total;
+}
