@@ -21,11 +21,12 @@ from devcluster.problem import Problem, last_line  # noqa: E402
 from devcluster import packages  # noqa: E402
 
 FOLDER = ROOT / "operator" / "slmfleet" / "recognise" / "native"
+SOURCES = ("score.c", "scan.c", "build.py")
 
 
 def ensure() -> Path:
     """Build the library unless the cache has it; return it."""
-    digest = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in ("score.c", "scan.c", "build.py"))).hexdigest()
+    digest = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in SOURCES)).hexdigest()
     target = cache_root() / "native" / digest[:12]
     if not any(target.glob("*.so")):
         packages.ensure(packages.NATIVE, lambda line: print(line, file=sys.stderr, flush=True))

@@ -5,7 +5,8 @@
 Labelled texts are split by template: the half named `dev` was looked at while patterns and generator were written, the
 figures are of the other. Nothing of either half was trained on, by ours or by the peer's model. A span is found when
 each of its letters and digits is inside some found span, whatever its type; intervals are from a bootstrap over
-templates, for texts of one template are not independent. Speed is CPU time of one process on one core.
+templates, for texts of one template are not independent. Speed is CPU time of one process on one core, of a process
+that has read the other half before: the patterns' states are made as texts ask for them (`first` is without that).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -35,7 +38,10 @@ from languages import mistakes, section  # noqa: E402
 from slmfleet.curation.detect import Detector  # noqa: E402
 from slmfleet.curation.entities import EntityModel  # noqa: E402
 from slmfleet.curation.models import default_detector  # noqa: E402
+from slmfleet.curation.personal import find_by_each  # noqa: E402
 from slmfleet.curation.redact import BATCH, Redactor  # noqa: E402
+from slmfleet.curation.spans import Span  # noqa: E402
+from slmfleet.recognise.native import library  # noqa: E402
 
 PATTERN_TYPES = ("CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "PHONE_NUMBER", "US_SSN")
 LOOKED = (
@@ -43,6 +49,8 @@ LOOKED = (
     "of its own, were not found. Mending that (from 0.898; pattern types from 0.911) is all that was done with it."
 )
 PEERS = (("Presidio, patterns", "patterns"), ("Presidio + spaCy NER", "ner"))
+ROUNDS = 5
+LONG = 100_000  # characters of the longest prompts
 Spans = list[list[tuple[int, int, str]]]
 
 
@@ -98,13 +106,39 @@ def score(rows: Sequence[Labelled], spans: Spans) -> Score:
     return out
 
 
-def ours(name: str, detector: Detector, texts: Sequence[str]) -> Run:
-    """In batches, as `slmfleet redact` does it."""
+def ours(name: str, detector: Detector, texts: Sequence[str], before: Sequence[str] = ("warm up",)) -> Run:
+    """In batches, as `slmfleet redact` does it, once `before` has been read; the median of ROUNDS."""
+    _found(detector, before)
+    seconds = []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        found = _found(detector, texts)
+        seconds.append(time.process_time() - began)
+    return Run(name, _plainly(found), statistics.median(seconds))
+
+
+def ours_by_each(texts: Sequence[str]) -> Run:
+    """One pattern after another, as it is where there is no library."""
+    began = time.process_time()
+    found = [find_by_each(text) for text in texts]
+    return Run("ours, patterns one by one", _plainly(found), time.process_time() - began)
+
+
+def first_reading(texts: Sequence[str]) -> float:
+    """Seconds of a process that has read nothing yet. Must come before whatever else reads."""
+    detector = Detector()
     detector.find(["warm up"])
     began = time.process_time()
-    found = [s for at in range(0, len(texts), BATCH) for s in detector.find(texts[at : at + BATCH])]
-    seconds = time.process_time() - began
-    return Run(name, [[(s.start, s.end, s.kind) for s in spans] for spans in found], seconds)
+    _found(detector, texts)
+    return time.process_time() - began
+
+
+def _found(detector: Detector, texts: Sequence[str]) -> list[list[Span]]:
+    return [s for at in range(0, len(texts), BATCH) for s in detector.find(texts[at : at + BATCH])]
+
+
+def _plainly(found: Sequence[Sequence[Span]]) -> Spans:
+    return [[(s.start, s.end, s.kind) for s in spans] for spans in found]
 
 
 def peer(name: str, mode: str, python: Path, folder: Path, train: float, texts: Sequence[str]) -> Run:
@@ -144,6 +178,36 @@ def whole_command(rows: Sequence[Labelled]) -> tuple[float, float, int]:
     return len(rows) / seconds, sum(gone) / len(gone), redactor.report.leaks
 
 
+def long_prompts(others: dict[str, list[str]]) -> dict[str, list[str]]:
+    """A coding agent's prompts: as they are, and put together to long ones."""
+    prompts = others["coding agent's prompts (MIT)"][::5]
+    joined = "\n".join(prompts)
+    long = [joined[at : at + LONG] for at in range(0, len(joined), LONG)]
+    return {"a coding agent's prompts": prompts, "the same, put together": long}
+
+
+def long_rates(name: str, texts: Sequence[str]) -> tuple[list[str], float, float]:
+    """The texts, seconds in all, and seconds by one pattern after another."""
+    return list(texts), ours(name, Detector(), texts).seconds, ours_by_each(texts).seconds
+
+
+def speeds(first: float, rates: Sequence[tuple[Any, ...]]) -> list[str]:
+    """The patterns' part of the page. `first`: texts a second of a process that has read nothing before."""
+    lines = [
+        "",
+        f"Patterns only, in a process that has read nothing before: {first:,.0f} texts a second.",
+        "",
+        "| patterns only, characters a second | texts | longest | ours | one by one | Presidio | ours to Presidio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, texts, seconds, each, *peer in rates:
+        size = sum(map(len, texts))
+        theirs = f"{size / peer[0]:,.0f} | {peer[0] / seconds:,.0f}" if peer else " | "
+        longest = f"{len(texts)} | {max(map(len, texts)):,}"
+        lines.append(f"| {name} | {longest} | {size / seconds:,.0f} | {size / each:,.0f} | {theirs} |")
+    return lines
+
+
 def in_vain(find: Callable[[Sequence[str]], Run], texts: Sequence[str]) -> tuple[float, Counter[str]]:
     """Spans for every 1,000 words, and their kinds."""
     run = find(texts)
@@ -166,15 +230,24 @@ def main() -> None:
         print(f"bench-redaction: {given.data} holds no labelled texts; give --data; nothing measured")
         return
     rows = labelled(given.data, given.half)
-    texts = [r.text for r in rows]
-    with_model, without = default_detector(), Detector()
-    runs = [ours("ours, default model", with_model, texts), ours("ours, patterns only", without, texts)]
+    texts, others = [r.text for r in rows], plain(given.data)
+    before = [r.text for r in labelled(given.data, "dev" if given.half == "report" else "report")]
+    first = len(texts) / first_reading(texts)
+    runs = [
+        ours("ours, default model", default_detector(), texts, before),
+        ours("ours, patterns only", Detector(), texts, before),
+        ours_by_each(texts),
+    ]
+    prompts = long_prompts(others)
+    rates = [(name, *long_rates(name, found)) for name, found in prompts.items()]
     if given.peer:
         with tempfile.TemporaryDirectory() as folder:
             kept = given.peer_model or Path(folder)
             for name, mode in PEERS[: 1 if given.quick else 2]:
                 runs.append(peer(name, mode, given.peer, kept, given.peer_seconds, texts))
-    page = report(given.half, rows, runs, whole_command(rows), plain(given.data))
+            theirs = [peer("", "patterns", given.peer, kept, 0.0, found) for found in prompts.values()]
+        rates = [(*rate, run.seconds) for rate, run in zip(rates, theirs, strict=True)]
+    page = report(given.half, rows, runs, whole_command(rows), others, speeds(first, rates))
     page += "\n".join(["", *other_languages(given.half, given.before), ""])
     if given.out:
         given.out.write_text(page, "utf-8")
@@ -187,6 +260,7 @@ def report(
     runs: Sequence[Run],
     command: tuple[float, float, int],
     others: dict[str, list[str]],
+    faster: Sequence[str],
 ) -> str:
     """The page."""
     scores = {r.name: score(rows, r.spans) for r in runs}
@@ -196,7 +270,8 @@ def report(
         f"Half `{half}`: {len(rows)} texts of {len({r.template for r in rows})} templates "
         "(presidio-research's generated texts, MIT), none of them trained on. "
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}, "
-        f"numpy {np.__version__}, one core of a busy machine, CPU time. `make bench-redaction`.",
+        f"numpy {np.__version__}, one core of a busy machine, CPU time; the part in C is "
+        f"{'there' if library() else 'not there'}. `make bench-redaction`.",
         *[f"- {r.name}: {r.note}" for r in runs if r.note],
         *([LOOKED] if half == "report" else []),
         "",
@@ -211,7 +286,7 @@ def report(
             f"| {run.name} | {s.recall():.3f} ({low:.3f} to {high:.3f}) | {s.recall(PATTERN_TYPES):.3f} "
             f"| {s.clean / len(rows):.3f} | {len(rows) / run.seconds:,.0f} |"
         )
-    lines += _ratios(rows, runs)
+    lines += [*_ratios(rows, runs), *faster]
     speed, gone, leaks = command
     lines += [
         "",

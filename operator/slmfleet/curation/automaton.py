@@ -95,9 +95,9 @@ def automaton(expressions: Sequence[re.Pattern[str]]) -> Automaton:
     builder = _Builder("".join(points))
     initial: list[int] = []
     for number, tree in enumerate(parsed):
-        part = builder.sequence(list(tree), tree.state.flags, [], [])
-        if part.empty:
+        if not tree.getwidth()[0]:
             raise ValueError(f"{expressions[number].pattern[:60]!r} may match nothing")
+        part = builder.sequence(list(tree), tree.state.flags, [], [])
         initial += part.first
         for place in part.last:
             builder.follow[place].add(-1 - number)
@@ -147,7 +147,8 @@ class _Builder:
                 [n for p in parts for n in p.first], [n for p in parts for n in p.last], any(p.empty for p in parts)
             )
         if op in _REPEATS:
-            return self._repeated(*value, flags)
+            least, most, inner = value
+            return self._repeated(least, most, inner, flags)
         if op is sre.ATOMIC_GROUP:
             return self.sequence(value, flags, None, None)
         if op in _ZERO_WIDTH:
@@ -305,7 +306,7 @@ def _alphabet(builder: _Builder) -> Alphabet:
     beyond = numbers.setdefault(astral, len(numbers))
     if len(numbers) > 255:
         raise ValueError(f"{len(numbers)} classes of characters, at most 255")
-    holds_of = {mask: 0 for mask in distinct}
+    holds_of = dict.fromkeys(distinct, 0)
     for s, number in numbers.items():
         for i, mask in enumerate(distinct):
             holds_of[mask] |= (s >> i & 1) << number

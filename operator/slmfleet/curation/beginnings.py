@@ -7,7 +7,7 @@ not built there is no such thing, and whoever asks searches with the expressions
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from re import Pattern
 from typing import Any
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slmfleet.curation.automaton import Automaton, automaton
-from slmfleet.recognise.native import library
 
 # So many states are kept, of so many members in all: some 30 MB when all are there.
 STATES, MEMBERS = 1 << 14, 1 << 22
@@ -57,19 +56,17 @@ class Beginnings:
         self._kept = {**_arrays(made), **_memory(made, states)}
         self._automaton = _Automaton(
             places=len(made.places), expressions=made.expressions, classes=edges, astral=made.alphabet.astral,
-            words=_words(made), **self._at(*(name for name, _ in _Automaton._fields_[5:])),
+            words=_words(made), **self._at("class_of", "holds", "follow_from", "follow", "begun"),
         )  # fmt: skip
         self._states = _States(
             most=states, room=len(self._kept["members"]), slots=len(self._kept["table"]),
-            **self._at(*(name for name, _ in _States._fields_[7:])),
+            **self._at("next", "from", "ended", "members", "table", "set"),
         )  # fmt: skip
         self._places = np.empty(made.expressions + 1, dtype=np.int64)
-        self._scan = loaded.slm_scan
-        number, pointer = ctypes.c_int64, ctypes.c_void_p
-        self._scan.argtypes = (pointer, pointer, pointer, ctypes.c_char_p, *[number] * 2, pointer, *[number] * 2, pointer, pointer)
-        self._scan.restype = number
-        loaded.slm_scan_begin.argtypes, loaded.slm_scan_begin.restype = (pointer, pointer), None
-        loaded.slm_scan_begin(ctypes.addressof(self._automaton), ctypes.addressof(self._states))
+        self._at_places = self._places.ctypes.data
+        self._at_both = ctypes.addressof(self._automaton), ctypes.addressof(self._states)
+        self._scan = _declared(loaded)
+        loaded.slm_scan_begin(*self._at_both)
 
     @property
     def made(self) -> int:
@@ -79,27 +76,60 @@ class Beginnings:
     def of(self, texts: Sequence[str]) -> list[Begins | None]:
         """For each text the expressions that may match in it, in their order, each with where; None for a text that has
         too many of them."""
-        lengths = list(accumulate(map(len, texts)))
-        joined = "".join(texts)
+        found: list[Begins | None] = []
+        for block in _blocks(texts):
+            found += self._read(block)
+        return found
+
+    def _read(self, texts: Sequence[str]) -> Iterator[Begins | None]:
+        count, joined = len(texts), "".join(texts)
         data = joined.encode() if joined.isascii() else joined.encode("utf-32-le", "surrogatepass")
-        room = len(joined) * SHARE + FEW * len(texts)
-        ends = np.array(lengths, dtype=np.int64)
-        until, left = np.empty(len(texts), dtype=np.int64), np.empty(len(texts), dtype=np.uint8)
-        expressions, begins, spare = (np.empty(room, dtype=np.int32) for _ in range(3))
-        found = _Found(room, expressions.ctypes.data, begins.ctypes.data, spare.ctypes.data, self._places.ctypes.data)
+        room = len(joined) * SHARE + FEW * count
+        ends = np.array([*accumulate(map(len, texts))], dtype=np.int64)
+        until, memory = np.empty(count, dtype=np.int64), np.empty(3 * room, dtype=np.int32)
+        at = memory.ctypes.data
+        found = _Found(room, at, at + 4 * room, at + 8 * room, self._at_places)
         total = self._scan(
-            ctypes.addressof(self._automaton), ctypes.addressof(self._states), ctypes.addressof(found), data,
-            1 if joined.isascii() else 4, len(texts), ends.ctypes.data, SHARE, FEW, until.ctypes.data, left.ctypes.data,
+            *self._at_both, ctypes.addressof(found), data, 1 if joined.isascii() else 4,
+            count, ends.ctypes.data, SHARE, FEW, until.ctypes.data,
         )  # fmt: skip
-        which, where = expressions[:total].tolist(), begins[:total].tolist()
-        stops = until.tolist()
-        return [
-            None if over else (which[a:b], where[a:b])
-            for a, b, over in zip([0, *stops], stops, left.tolist(), strict=False)
-        ]
+        if total < 0:  # a text of two billion characters
+            return iter([None] * count)
+        which, where = memory[:total].tolist(), memory[room : room + total].tolist()
+        return _each(which, where, until.tolist())
 
     def _at(self, *names: str) -> dict[str, int]:
         return {name: self._kept[name].ctypes.data for name in names}
+
+
+def _declared(loaded: ctypes.PyDLL) -> Any:
+    number, pointer = ctypes.c_int64, ctypes.c_void_p
+    loaded.slm_scan_begin.argtypes, loaded.slm_scan_begin.restype = (pointer, pointer), None
+    texts = (ctypes.c_char_p, number, number, pointer)
+    loaded.slm_scan.argtypes, loaded.slm_scan.restype = (*[pointer] * 3, *texts, number, number, pointer), number
+    return loaded.slm_scan
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Of about CHARACTERS, none empty."""
+    begin = size = 0
+    for n, text in enumerate(texts):
+        if size and size + len(text) > CHARACTERS:
+            yield texts[begin:n]
+            begin, size = n, 0
+        size += len(text)
+    if begin < len(texts):
+        yield texts[begin:]
+
+
+def _each(which: list[int], where: list[int], until: Sequence[int]) -> Iterator[Begins | None]:
+    begin = 0
+    for end in until:
+        if end < 0:
+            yield None
+            continue
+        yield which[begin:end], where[begin:end]
+        begin = end
 
 
 def _words(made: Automaton) -> int:

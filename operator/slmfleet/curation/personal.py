@@ -64,11 +64,11 @@ _NAMES = (
 
 _EVERYTHING = (*PATTERNS, *_NAMES)
 _EMAILS = tuple(pattern for pattern in PATTERNS if pattern.kind == "email")
-# CALLED can match in no text that is searched as it is: its words are of letters that are searched without.
+# CALLED matches in no text without such letters.
 _SOUGHT = (*_EVERYTHING, CALLED)
-_CALLED_ONLY = frozenset({len(_EVERYTHING)})
-_ALL_BUT_CALLED = frozenset(range(len(_EVERYTHING)))
+_CALLED_PLACE = frozenset({len(_EVERYTHING)})
 _EMAIL_PLACES = frozenset(n for n, pattern in enumerate(PATTERNS) if pattern.kind == "email")
+_NONE: Begins = ([], [])
 
 
 def find(text: str) -> list[Span]:
@@ -81,34 +81,32 @@ def find_all(texts: Sequence[str]) -> list[list[Span]]:
     asked only where a match of it may begin."""
     beginnings = _beginnings()
     if beginnings is None:
-        return [searched(text) for text in texts]
-    plain = [text if text.isascii() else _UNSPACED.sub(_EDGE, text) for text in texts]
-    unspaced = [n for n, (text, other) in enumerate(zip(texts, plain, strict=True)) if text != other]
-    again = dict(zip(unspaced, beginnings.of([texts[n] for n in unspaced]), strict=True))
-    found = []
-    for n, (text, other, begins) in enumerate(zip(texts, plain, beginnings.of(plain), strict=True)):
-        if begins is None or again.get(n, begins) is None:
-            found.append(searched(text))
-        elif n in again:
-            found.append(_of_both(text, other, begins, again[n]))
-        else:
-            found.append(_at(begins, text, text, []) if begins[0] else [])
-    return found
+        return [find_by_each(text) for text in texts]
+    spaced = [_spaced(text) for text in texts]
+    unspaced = [n for n, (text, other) in enumerate(zip(texts, spaced, strict=True)) if text != other]
+    within = dict(zip(unspaced, beginnings.of([texts[n] for n in unspaced]), strict=True))
+    return [
+        _found(text, other, begins, within.get(n, _NONE))
+        for n, (text, other, begins) in enumerate(zip(texts, spaced, beginnings.of(spaced), strict=True))
+    ]
 
 
-def searched(text: str) -> list[Span]:
-    """The same by the patterns alone, one after another: what the quicker way is held to."""
-    digits = _digits(text)
-    if text.isascii() or (plain := _UNSPACED.sub(_EDGE, text)) == text:
+def find_by_each(text: str) -> list[Span]:
+    """The same by one pattern after another, each through the whole text: what the quicker way is held to."""
+    digits, spaced = _digits(text), _spaced(text)
+    if spaced == text:
         return _patterns(text, text, _EVERYTHING, digits, [])
-    found = _patterns(plain, text, _EVERYTHING, digits, _patterns(text, text, [CALLED], digits, []))
+    found = _patterns(spaced, text, _EVERYTHING, digits, _patterns(text, text, [CALLED], digits, []))
     # A mailbox may be named in such letters.
     return _patterns(text, text, _EMAILS, digits, found)
 
 
-def _patterns(
-    searched: str, text: str, patterns: Iterable[Pattern], digits: int, found: Iterable[Span]
-) -> list[Span]:
+def _spaced(text: str) -> str:
+    """The text without the letters of scripts that put no space between words."""
+    return text if text.isascii() else _UNSPACED.sub(_EDGE, text)
+
+
+def _patterns(searched: str, text: str, patterns: Iterable[Pattern], digits: int, found: Iterable[Span]) -> list[Span]:
     taken = Disjoint(found)
     for pattern in patterns:
         if _may_match(pattern, searched, digits):
@@ -117,11 +115,13 @@ def _patterns(
     return taken.spans
 
 
-def _of_both(text: str, plain: str, in_plain: Begins, in_text: Begins) -> list[Span]:
-    """Of a text with letters of scripts without spaces: without them all, with them numbers that are announced in such
-    a script, and mailboxes."""
-    called = _at(_of(in_text, _CALLED_ONLY), text, text, [])
-    return _at(_of(in_text, _EMAIL_PLACES), text, text, _at(_of(in_plain, _ALL_BUT_CALLED), plain, text, called))
+def _found(text: str, spaced: str, begins: Begins | None, within: Begins | None) -> list[Span]:
+    """`begins`: where patterns may begin in `spaced`; `within`: in the text, where that is another."""
+    if begins is None or within is None:
+        return find_by_each(text)
+    found = _at(_of(within, _CALLED_PLACE), text, text, []) if within[0] else []
+    found = _at(begins, spaced, text, found) if begins[0] else found
+    return _at(_of(within, _EMAIL_PLACES), text, text, found) if within[0] else found
 
 
 def _at(begins: Begins, searched: str, text: str, found: Iterable[Span]) -> list[Span]:

@@ -26,7 +26,7 @@ def build(folder: Path) -> Path:
         raise RuntimeError("there is no C compiler (cc); install one, e.g. Debian's gcc and libc6-dev")
     folder.mkdir(parents=True, exist_ok=True)
     target, partial = folder / LIBRARY, folder / f".{LIBRARY}.new"
-    argv = [compiler, *FLAGS, "-o", partial, *SOURCES, "-lm"]
+    argv = [compiler, *FLAGS, "-o", str(partial), *map(str, SOURCES), "-lm"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{compiler} cannot compile {FOLDER}: {done.stderr.strip()}")

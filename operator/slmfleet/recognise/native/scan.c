@@ -81,21 +81,21 @@ static int64_t listed(const struct automaton *a, struct states *s)
     return count;
 }
 
-static uint64_t hash_of(const int32_t *members, int64_t count)
+static uint64_t hash_of(const uint64_t *set, int64_t words)
 {
-    uint64_t h = 0xcbf29ce484222325ull;
-    for (int64_t i = 0; i < count; i++) {
-        h = (h ^ (uint32_t)members[i]) * 0x9E3779B97F4A7C15ull;
-        h ^= h >> 29;
+    uint64_t h = 0;
+    for (int64_t w = 0; w < words; w++) {
+        h = (h ^ set[w]) * 0x9E3779B97F4A7C15ull;
+        h ^= h >> 32;
     }
     return h;
 }
 
-/* The state of the members that stand behind those of all states; made where it is new. */
+/* The state of `set`, whose members stand behind those of all states; made where it is new. */
 static int32_t interned(const struct automaton *a, struct states *s, int64_t count)
 {
     const int32_t *members = s->members + s->used;
-    uint64_t slot = hash_of(members, count) & (uint64_t)(s->slots - 1);
+    uint64_t slot = hash_of(s->set, a->words) & (uint64_t)(s->slots - 1);
     for (; s->table[slot]; slot = (slot + 1) & (uint64_t)(s->slots - 1)) {
         int32_t other = s->table[slot] - 1;
         int64_t from = s->from[other];
@@ -164,9 +164,10 @@ struct found {
 
 /* Texts stand one after another in `text`, `width` (1 or 4) bytes a character; `ends[t]` is where text t ends.
  * `until[t]`: where its finds end. A text with more finds than `share` in every character and what `few` gives is left:
- * its finds are none, and `left[t]` is 1. Returns finds in all, or -1 where they might not fit. */
+ * its finds are none, and `until[t]` is -1 less where they would begin. Returns finds in all, or -1 where they might not
+ * fit. */
 int64_t slm_scan(const struct automaton *a, struct states *s, struct found *f, const void *text, int64_t width,
-                 int64_t texts, const int64_t *ends, int64_t share, int64_t few, int64_t *until, uint8_t *left)
+                 int64_t texts, const int64_t *ends, int64_t share, int64_t few, int64_t *until)
 {
     const uint8_t *narrow = width == 1 ? text : 0;
     const uint32_t *wide = width == 4 ? text : 0;
@@ -174,10 +175,9 @@ int64_t slm_scan(const struct automaton *a, struct states *s, struct found *f, c
     int64_t total = 0, begin = 0;
     for (int64_t t = 0; t < texts; begin = ends[t], t++) {
         int64_t length = ends[t] - begin, most = length * share + few, count = 0;
-        int32_t state = 0;
+        int32_t state = 0, left = 0;
         if (length < 0 || length > INT32_MAX - 1 || f->room - total < most)
             return -1;
-        left[t] = 0;
         for (int64_t at = length; at >= -1; at--) {
             uint8_t class = edge;
             if (at >= 0 && at < length) {
@@ -192,7 +192,7 @@ int64_t slm_scan(const struct automaton *a, struct states *s, struct found *f, c
                 continue;
             int64_t ended = s->ended[state], more = s->from[state + 1] - ended;
             if (more > most - count) {
-                left[t] = 1;
+                left = 1;
                 count = 0;
                 break;
             }
@@ -204,7 +204,7 @@ int64_t slm_scan(const struct automaton *a, struct states *s, struct found *f, c
         if (count > 1)
             sort(a, f->expressions + total, f->begins + total, count, f->spare, f->places);
         total += count;
-        until[t] = total;
+        until[t] = left ? -1 - total : total;
     }
     return total;
 }
