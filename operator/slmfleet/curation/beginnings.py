@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from slmfleet.curation.automaton import Automaton, automaton
 
-# So many states are kept, of so many members in all: some 30 MB when all are there.
-STATES, MEMBERS = 1 << 14, 1 << 22
+# So many are kept: some 20 MB when all are there.
+STATES = 1 << 14
 # What a text may have of beginnings: so many a character and some. One with more is searched in the other way.
 SHARE, FEW = 1, 256
 CHARACTERS = 1 << 20  # read at once
@@ -28,15 +28,15 @@ Begins = tuple[list[int], list[int]]
 
 class _Automaton(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("places", "expressions", "classes", "astral", "words")),
-        *((name, ctypes.c_void_p) for name in ("class_of", "holds", "follow_from", "follow", "begun")),
+        *((name, ctypes.c_int64) for name in ("expressions", "classes", "astral", "place_words", "words")),
+        *((name, ctypes.c_void_p) for name in ("class_of", "reads", "follow_from", "follow", "begun")),
     )
 
 
 class _States(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("most", "count", "room", "used", "slots", "made", "forgotten")),
-        *((name, ctypes.c_void_p) for name in ("next", "from", "ended", "members", "table", "set")),
+        *((name, ctypes.c_int64) for name in ("most", "count", "slots", "made", "forgotten")),
+        *((name, ctypes.c_void_p) for name in ("next", "sets", "table")),
     )
 
 
@@ -52,16 +52,13 @@ class Beginnings:
 
     def __init__(self, loaded: ctypes.PyDLL, expressions: Sequence[Pattern[str]], states: int = STATES) -> None:
         made = automaton(expressions)
-        edges = made.alphabet.edge + 1
-        self._kept = {**_arrays(made), **_memory(made, states)}
+        place_words, words, classes = _words(len(made.places)), _set_words(made), made.alphabet.edge + 1
+        self._kept = {**_arrays(made), **_memory(classes, words, states)}
         self._automaton = _Automaton(
-            places=len(made.places), expressions=made.expressions, classes=edges, astral=made.alphabet.astral,
-            words=_words(made), **self._at("class_of", "holds", "follow_from", "follow", "begun"),
+            made.expressions, classes, made.alphabet.astral, place_words, words,
+            *self._at("class_of", "reads", "follow_from", "follow", "begun"),
         )  # fmt: skip
-        self._states = _States(
-            most=states, room=len(self._kept["members"]), slots=len(self._kept["table"]),
-            **self._at("next", "from", "ended", "members", "table", "set"),
-        )  # fmt: skip
+        self._states = _States(states, 0, len(self._kept["table"]), 0, 0, *self._at("next", "sets", "table"))
         self._places = np.empty(made.expressions + 1, dtype=np.int64)
         self._at_places = self._places.ctypes.data
         self._at_both = ctypes.addressof(self._automaton), ctypes.addressof(self._states)
@@ -98,8 +95,8 @@ class Beginnings:
         which, where = memory[:total].tolist(), memory[room : room + total].tolist()
         return _each(which, where, until.tolist())
 
-    def _at(self, *names: str) -> dict[str, int]:
-        return {name: self._kept[name].ctypes.data for name in names}
+    def _at(self, *names: str) -> list[int]:
+        return [self._kept[name].ctypes.data for name in names]
 
 
 def _declared(loaded: ctypes.PyDLL) -> Any:
@@ -132,37 +129,41 @@ def _each(which: list[int], where: list[int], until: Sequence[int]) -> Iterator[
         begin = end
 
 
-def _words(made: Automaton) -> int:
-    return (len(made.places) + made.expressions + 63) // 64
+def _words(bits: int) -> int:
+    return (bits + 63) // 64
+
+
+def _set_words(made: Automaton) -> int:
+    return _words(len(made.places)) + _words(made.expressions)
 
 
 def _arrays(made: Automaton) -> dict[str, NDArray[Any]]:
-    counts = np.fromiter(map(len, made.follow), dtype=np.int32, count=len(made.follow))
-    follow = np.array([n for after in made.follow for n in after], dtype=np.int32)
-    holds = b"".join(classes.to_bytes(32, "little") for classes in made.alphabet.holds)
-    begun = [0] * (made.alphabet.edge + 1)
+    """As the members of `struct automaton`; expressions begin at a word of their own."""
+    places, classes = len(made.places), made.alphabet.edge + 1
+    shift = 64 * _words(places) - places
+    follow = [[n if n < places else n + shift for n in after] for after in made.follow] + [[]] * shift
+    holds = np.frombuffer(b"".join(held.to_bytes(32, "little") for held in made.alphabet.holds), dtype=np.uint8)
+    reads, begun = (np.zeros((classes, 64 * words), dtype=np.uint8) for words in (_words(places), _set_words(made)))
+    reads[:, :places] = np.unpackbits(holds.reshape(places, 32), axis=1, bitorder="little", count=classes).T
     for place in made.initial:
-        after = sum(1 << n for n in made.follow[place])
-        for number in range(len(begun)):
-            if made.alphabet.holds[place] >> number & 1:
-                begun[number] |= after
-    size = 8 * _words(made)
+        begun[np.ix_(reads[:, place] == 1, follow[place])] = 1
     return {
         "class_of": np.frombuffer(made.alphabet.classes, dtype=np.uint8),
-        "holds": np.frombuffer(holds, dtype=np.uint64),
-        "follow_from": np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(counts, dtype=np.int32)]),
-        "follow": follow,
-        "begun": np.frombuffer(b"".join(mask.to_bytes(size, "little") for mask in begun), dtype=np.uint64),
+        "reads": _bits(reads),
+        "follow_from": np.cumsum([0, *map(len, follow)], dtype=np.int32),
+        "follow": np.array([n for after in follow for n in after], dtype=np.int32),
+        "begun": _bits(begun),
     }
 
 
-def _memory(made: Automaton, states: int) -> dict[str, NDArray[Any]]:
+def _bits(flags: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(np.packbits(flags, axis=1, bitorder="little")).view(np.uint64)
+
+
+def _memory(classes: int, words: int, states: int) -> dict[str, NDArray[Any]]:
     """Pages that are never written cost nothing."""
     return {
-        "next": np.empty(states * (made.alphabet.edge + 1), dtype=np.int32),
-        "from": np.empty(states + 1, dtype=np.int64),
-        "ended": np.empty(states, dtype=np.int64),
-        "members": np.empty(max(MEMBERS, len(made.places) + made.expressions), dtype=np.int32),
+        "next": np.empty(states * classes, dtype=np.int32),
+        "sets": np.empty((states + 1) * words, dtype=np.uint64),
         "table": np.zeros(1 << (2 * states).bit_length(), dtype=np.int32),
-        "set": np.empty(_words(made), dtype=np.uint64),
     }

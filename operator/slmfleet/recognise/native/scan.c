@@ -12,38 +12,33 @@
 #define UNKNOWN (-1)
 
 struct automaton {
-    int64_t places, expressions; /* place n; places + e says that expression e has ended */
+    int64_t expressions;
     int64_t classes;             /* of characters; the last is the edge of a text */
     int64_t astral;              /* the class of characters above 0xffff */
-    int64_t words;               /* of 64 bits, in a set of places and expressions */
+    int64_t place_words, words;  /* of 64 bits, in a set: place n is bit n, expression e bit 64 * place_words + e */
     const uint8_t *class_of;     /* 0x10000 */
-    const uint64_t *holds;       /* places * 4: classes that a place reads */
-    const int32_t *follow_from;  /* places + 1 */
-    const int32_t *follow;       /* in order */
+    const uint64_t *reads;       /* classes * place_words: places that read a class */
+    const int32_t *follow_from;  /* 64 * place_words + 1 */
+    const int32_t *follow;       /* bits that follow a place */
     const uint64_t *begun;       /* classes * words: what follows places that may be read anywhere */
 };
 
 struct states {
-    int64_t most, count;         /* states; row 0 is that of a text's end */
-    int64_t room, used;          /* members of all states */
-    int64_t slots;               /* of the table by hash: a power of two, twice `most` or more */
+    int64_t most, count;         /* state 0 is that of a text's end, before anything is read */
+    int64_t slots;               /* of the table by hash: a power of two, more than `most` */
     int64_t made, forgotten;     /* since the beginning, for whoever asks what a text cost */
     int32_t *next;               /* most * classes: a state, or UNKNOWN; doubled, and odd where expressions end */
-    int64_t *from;               /* most + 1: members of each state */
-    int64_t *ended;              /* most: from here on they are expressions */
-    int32_t *members;            /* room */
+    uint64_t *sets;              /* (most + 1) * words: row `count` is that of a set which is not yet a state */
     int32_t *table;              /* slots: a state + 1, or 0 */
-    uint64_t *set;               /* words */
 };
 
 static void forget(const struct automaton *a, struct states *s)
 {
     memset(s->table, 0, (size_t)s->slots * sizeof *s->table);
+    memset(s->sets, 0, (size_t)a->words * sizeof *s->sets);
     for (int64_t c = 0; c < a->classes; c++)
         s->next[c] = UNKNOWN;
-    s->from[0] = s->from[1] = s->ended[0] = 0;
     s->count = 1;
-    s->used = 0;
 }
 
 /* Must be called once before `slm_scan`. */
@@ -53,84 +48,57 @@ void slm_scan_begin(const struct automaton *a, struct states *s)
     forget(a, s);
 }
 
-/* The set that follows a state over a class, in `set`. */
-static void step(const struct automaton *a, struct states *s, int32_t state, uint8_t class)
+/* Writes the set that follows a state over a class. */
+static void step(const struct automaton *a, const uint64_t *from, uint8_t class, uint64_t *set)
 {
-    memcpy(s->set, a->begun + (int64_t)class * a->words, (size_t)a->words * sizeof *s->set);
-    for (int64_t i = s->from[state]; i < s->ended[state]; i++) {
-        int32_t place = s->members[i];
-        if (!(a->holds[(int64_t)place * 4 + (class >> 6)] >> (class & 63) & 1))
-            continue;
-        for (int32_t j = a->follow_from[place]; j < a->follow_from[place + 1]; j++)
-            s->set[a->follow[j] >> 6] |= 1ull << (a->follow[j] & 63);
-    }
-}
-
-/* Writes the members of `set` behind those of all states; returns how many, or -1 where they do not fit. */
-static int64_t listed(const struct automaton *a, struct states *s)
-{
-    int64_t count = 0, left = s->room - s->used;
-    for (int64_t w = 0; w < a->words; w++) {
-        uint64_t bits = s->set[w];
-        for (; bits; bits &= bits - 1) {
-            if (count == left)
-                return -1;
-            s->members[s->used + count++] = (int32_t)(w * 64 + __builtin_ctzll(bits));
+    const uint64_t *reads = a->reads + (int64_t)class * a->place_words;
+    memcpy(set, a->begun + (int64_t)class * a->words, (size_t)a->words * sizeof *set);
+    for (int64_t w = 0; w < a->place_words; w++)
+        for (uint64_t bits = from[w] & reads[w]; bits; bits &= bits - 1) {
+            int64_t place = w * 64 + __builtin_ctzll(bits);
+            for (int32_t j = a->follow_from[place]; j < a->follow_from[place + 1]; j++)
+                set[a->follow[j] >> 6] |= 1ull << (a->follow[j] & 63);
         }
-    }
-    return count;
 }
 
 static uint64_t hash_of(const uint64_t *set, int64_t words)
 {
-    uint64_t h = 0;
+    uint64_t h = 0, other = 0; /* two, so that neither waits for the other */
     for (int64_t w = 0; w < words; w++) {
-        h = (h ^ set[w]) * 0x9E3779B97F4A7C15ull;
-        h ^= h >> 32;
+        uint64_t mixed = (h ^ set[w]) * 0x9E3779B97F4A7C15ull;
+        h = other;
+        other = mixed ^ mixed >> 32;
     }
-    return h;
-}
-
-/* The state of `set`, whose members stand behind those of all states; made where it is new. */
-static int32_t interned(const struct automaton *a, struct states *s, int64_t count)
-{
-    const int32_t *members = s->members + s->used;
-    uint64_t slot = hash_of(s->set, a->words) & (uint64_t)(s->slots - 1);
-    for (; s->table[slot]; slot = (slot + 1) & (uint64_t)(s->slots - 1)) {
-        int32_t other = s->table[slot] - 1;
-        int64_t from = s->from[other];
-        if (s->from[other + 1] - from == count &&
-            !memcmp(s->members + from, members, (size_t)count * sizeof *members))
-            return other;
-    }
-    int32_t state = (int32_t)s->count++;
-    int64_t places = count;
-    while (places && members[places - 1] >= a->places)
-        places--;
-    s->table[slot] = state + 1;
-    s->ended[state] = s->used + places;
-    s->used += count;
-    s->from[state + 1] = s->used;
-    for (int64_t c = 0; c < a->classes; c++)
-        s->next[(int64_t)state * a->classes + c] = UNKNOWN;
-    s->made++;
-    return state;
+    return h ^ (other << 1 | other >> 63);
 }
 
 /* The entry of `next` for a state and a class that it says nothing of yet. */
 static __attribute__((noinline)) int32_t entered(const struct automaton *a, struct states *s, int32_t state,
                                                  uint8_t class)
 {
-    step(a, s, state, class);
-    int64_t count = s->count < s->most ? listed(a, s) : -1;
-    int known = count >= 0;
-    if (!known) { /* the set is still there; one state has room, as the caller sees to */
+    const size_t size = (size_t)a->words * sizeof *s->sets;
+    uint64_t *set = s->sets + s->count * a->words, any = 0;
+    step(a, s->sets + (int64_t)state * a->words, class, set);
+    for (int64_t w = a->place_words; w < a->words; w++)
+        any |= set[w];
+    uint64_t hash = hash_of(set, a->words), mask = (uint64_t)(s->slots - 1), slot = hash & mask;
+    for (; s->table[slot]; slot = (slot + 1) & mask)
+        if (!memcmp(s->sets + (int64_t)(s->table[slot] - 1) * a->words, set, size))
+            break;
+    int known = s->table[slot] || s->count < s->most;
+    if (!known) {
         forget(a, s);
         s->forgotten++;
-        count = listed(a, s);
+        memcpy(s->sets + a->words, set, size);
+        slot = hash & mask;
     }
-    int32_t to = interned(a, s, count);
-    int32_t entry = to * 2 + (s->ended[to] < s->from[to + 1]);
+    if (!s->table[slot]) {
+        for (int64_t c = 0; c < a->classes; c++)
+            s->next[s->count * a->classes + c] = UNKNOWN;
+        s->table[slot] = (int32_t)++s->count;
+        s->made++;
+    }
+    int32_t entry = (s->table[slot] - 1) * 2 + (any != 0);
     if (known)
         s->next[(int64_t)state * a->classes + class] = entry;
     return entry;
@@ -190,15 +158,18 @@ int64_t slm_scan(const struct automaton *a, struct states *s, struct found *f, c
             state = entry >> 1;
             if (!(entry & 1))
                 continue;
-            int64_t ended = s->ended[state], more = s->from[state + 1] - ended;
-            if (more > most - count) {
-                left = 1;
+            for (int64_t w = a->place_words; w < a->words && !left; w++)
+                for (uint64_t bits = s->sets[(int64_t)state * a->words + w]; bits; bits &= bits - 1) {
+                    if (count == most) {
+                        left = 1;
+                        break;
+                    }
+                    f->expressions[total + count] = (int32_t)((w - a->place_words) * 64 + __builtin_ctzll(bits));
+                    f->begins[total + count++] = (int32_t)(at + 1);
+                }
+            if (left) {
                 count = 0;
                 break;
-            }
-            for (int64_t i = 0; i < more; i++, count++) {
-                f->expressions[total + count] = s->members[ended + i] - (int32_t)a->places;
-                f->begins[total + count] = (int32_t)(at + 1);
             }
         }
         if (count > 1)
