@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from slmfleet.curation.automaton import Automaton, automaton
 
-# So many are kept: some 20 MB when all are there.
+# So many are kept, some 15 MB when all are there; at most 0x7fff can be.
 STATES = 1 << 14
 # What a text may have of beginnings: so many a character and some. One with more is searched in the other way.
 SHARE, FEW = 1, 256
@@ -163,7 +163,7 @@ def _bits(flags: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def _memory(classes: int, words: int, states: int) -> dict[str, NDArray[Any]]:
     """Pages that are never written cost nothing."""
     return {
-        "next": np.empty(states * classes, dtype=np.int32),
+        "next": np.empty(states * classes, dtype=np.uint16),
         "sets": np.empty((states + 1) * words, dtype=np.uint64),
         "table": np.zeros(1 << (2 * states).bit_length(), dtype=np.int32),
     }

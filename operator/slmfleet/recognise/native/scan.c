@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define UNKNOWN (-1)
+#define UNKNOWN 0xffff
 
 struct automaton {
     int64_t expressions;
@@ -24,10 +24,10 @@ struct automaton {
 };
 
 struct states {
-    int64_t most, count;         /* state 0 is that of a text's end, before anything is read */
+    int64_t most, count;         /* at most 0x7fff; state 0 is that of a text's end, before anything is read */
     int64_t slots;               /* of the table by hash: a power of two, more than `most` */
     int64_t made, forgotten;     /* since the beginning, for whoever asks what a text cost */
-    int32_t *next;               /* most * classes: a state, or UNKNOWN; doubled, and odd where expressions end */
+    uint16_t *next;              /* most * classes: twice a state, odd where expressions end; or UNKNOWN */
     uint64_t *sets;              /* (most + 1) * words: row `count` is that of a set which is not yet a state */
     int32_t *table;              /* slots: a state + 1, or 0 */
 };
@@ -100,7 +100,7 @@ static __attribute__((noinline)) int32_t entered(const struct automaton *a, stru
     }
     int32_t entry = (s->table[slot] - 1) * 2 + (any != 0);
     if (known)
-        s->next[(int64_t)state * a->classes + class] = entry;
+        s->next[(int64_t)state * a->classes + class] = (uint16_t)entry;
     return entry;
 }
 
