@@ -6,8 +6,8 @@ Labelled texts are split by template: the half named `dev` was looked at while p
 figures are of the other. Nothing of either half was trained on, by ours or by the peer's model. A span is found when
 each of its letters and digits is inside some found span, whatever its type; intervals are from a bootstrap over
 templates, for texts of one template are not independent. Speed is CPU time of one process on one core.
-The library makes its states as texts ask for them, so the patterns alone are measured in a process that has read nothing
-yet, when it has read the other half (that is the row of the table), and when it reads the same texts again.
+The library makes its states as texts ask for them, so the patterns alone are measured in a process that has read
+nothing yet, when it has read the other half (that is the row of the table), and when it reads the same texts again.
 """
 
 from __future__ import annotations
