@@ -7,7 +7,9 @@ not built there is no such thing, and whoever asks searches with the expressions
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from re import Pattern
 from typing import Any
@@ -161,9 +163,18 @@ def _bits(flags: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def _memory(classes: int, words: int, states: int) -> dict[str, NDArray[Any]]:
-    """Pages that are never written cost nothing."""
     return {
-        "next": np.empty(states * classes, dtype=np.uint16),
-        "sets": np.empty((states + 1) * words, dtype=np.uint64),
-        "table": np.zeros(1 << (2 * states).bit_length(), dtype=np.int32),
+        "next": _untouched(states * classes, np.uint16),
+        "sets": _untouched((states + 1) * words, np.uint64),
+        "table": _untouched(1 << (2 * states).bit_length(), np.int32),
     }
+
+
+def _untouched(count: int, kind: type[np.generic]) -> NDArray[Any]:
+    """Memory of this process that costs nothing until it is written, and then by small pages: large ones are made as a
+    whole, which takes longer than reading a thousand texts."""
+    pages = mmap.mmap(-1, count * np.dtype(kind).itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with suppress(OSError):  # a kernel that has no large ones
+            pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, dtype=kind)
