@@ -34,6 +34,7 @@ class Seeker:
 
     def __init__(self, values: Iterable[tuple[str, str]] = ()) -> None:
         self._by_head: dict[Head, dict[str, tuple[int, str]]] = defaultdict(dict)
+        self._first_words: set[str] = set()
         for value, kind in values:
             self.add(value, kind)
 
@@ -42,6 +43,7 @@ class Seeker:
         tokens = [*_tokens(low).finditer(low)]
         if tokens:
             head = tuple(t.group() for t in tokens[:HEAD])
+            self._first_words.add(head[0])
             self._by_head[head].setdefault(low, (tokens[0].start(), kind))
 
     def __contains__(self, low: str) -> bool:
@@ -52,12 +54,13 @@ class Seeker:
         if not self._by_head:
             return []
         low = folded(text)
-        tokens = [*_tokens(low).finditer(low)]
-        words = [t.group() for t in tokens]
+        words = _tokens(low).findall(low)
+        if self._first_words.isdisjoint(words):
+            return []
         found: list[Span] = []
         end = 0
-        for i, token in enumerate(tokens):
-            if token.start() < end:
+        for i, token in enumerate(_tokens(low).finditer(low)):
+            if words[i] not in self._first_words or token.start() < end:
                 continue
             options = self._beginning(words[i : i + HEAD])
             best = _best(text, low, token.start(), options, end)
