@@ -28,6 +28,11 @@ _DATE = (
     r"(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
     rf"|\d{{1,2}}(?:st|nd|rd|th|\.)?[ -](?:of )?{_MONTH}[ -]\d{{2,4}}|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}})"
 )
+_NUMBER, _LOWER, _UPPER = re.compile(r"\d+"), re.compile("[a-z]"), re.compile("[A-Z]")
+_BEFORE_EXTENSION = re.compile("x|ext")
+_NUMERIC_DATE = re.compile(r"\d{4}[-./]\d\d?[-./]\d\d?(?!\d)|\d\d?[-./]\d\d?[-./]\d{4}\b")
+_NO_PROSE = re.compile(r"[^\w.,!?)]")
+_PAST_YEAR, _CLOCK = re.compile(r"(?<!\d)(19\d\d|200\d)(?!\d)"), re.compile(r"[ T]\d\d:\d\d(:\d\d)?$")
 Check = Callable[[str], bool]
 
 
@@ -66,26 +71,25 @@ def _ip(text: str) -> bool:
 
 
 def _phone(text: str) -> bool:
-    text = re.split(r"x|ext", text, maxsplit=1)[0]
-    digits = re.sub(r"\D", "", text)
-    if not 7 <= len(digits) <= 15 or re.match(r"\d{4}[-./]\d\d?[-./]\d\d?(?!\d)|\d\d?[-./]\d\d?[-./]\d{4}\b", text):
+    text = _BEFORE_EXTENSION.split(text, maxsplit=1)[0]
+    groups = _NUMBER.findall(text)
+    if not 7 <= sum(map(len, groups)) <= 15 or _NUMERIC_DATE.match(text):
         return False
-    groups = re.findall(r"\d+", text)
     if text.startswith(("+", "00", "(")):
         return True
     return len(groups) >= 3 and max(map(len, groups)) <= 5 and min(map(len, groups[1:])) >= 2
 
 
 def _entropic(text: str) -> bool:
-    kinds = sum(bool(re.search(p, text)) for p in (r"[a-z]", r"[A-Z]", r"\d"))
+    kinds = sum(bool(kind.search(text)) for kind in (_LOWER, _UPPER, _NUMBER))
     return kinds >= 2 and len(set(text)) >= 8
 
 
 def _secretive(value: str) -> bool:
     """A password or key, not the next word of a sentence."""
     return (
-        bool(re.search(r"\d", value))
-        or bool(re.search(r"[^\w.,!?)]", value))
+        bool(_NUMBER.search(value))
+        or bool(_NO_PROSE.search(value))
         or (value != value.lower() and value != value.capitalize() and value != value.upper())
     )
 
@@ -96,11 +100,11 @@ def _numbered(value: str) -> bool:
 
 def _past_birth(value: str) -> bool:
     """A full date of the last century or the first years of this one: in a log of today hardly anything but a birth."""
-    year = re.search(r"(?<!\d)(19\d\d|200\d)(?!\d)", value)
+    year = _PAST_YEAR.search(value)
     if year is None:
         return False
-    value = re.sub(r"[ T]\d\d:\d\d(:\d\d)?$", "", value)
-    numbers = [int(n) for n in re.findall(r"\d+", value.replace(year.group(), "", 1))]
+    value = _CLOCK.sub("", value)
+    numbers = [int(n) for n in _NUMBER.findall(value.replace(year.group(), "", 1))]
     return all(0 < n <= 31 for n in numbers)
 
 
