@@ -85,6 +85,8 @@ def es_dni(text: str) -> bool:
 
 def it_fiscal(text: str) -> bool:
     code = compact(text)
+    if not code.isascii():  # the sign of kelvin is a K to an expression that ignores case
+        return False
     odd = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
     total = 0
     for i, c in enumerate(code[:15]):

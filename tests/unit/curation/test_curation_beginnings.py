@@ -133,6 +133,13 @@ def test_finds_are_those_of_one_pattern_after_another() -> None:
     assert len({span.kind for spans in found for span in spans}) > 15
 
 
+@pytest.mark.parametrize(
+    "value", ["RSSMRA85T10A562\u212a", "R\u0130SMRA85T10A562S", "RSSMRA85T10A562S", "B\u212a123456C"]
+)
+def test_a_letter_that_is_another_one_in_capitals_makes_no_check_fail(value: str) -> None:
+    assert find_all([f"code {value} "]) == [find_by_each(f"code {value} ")]
+
+
 @settings(max_examples=150)
 @given(
     st.lists(st.one_of(st.sampled_from([*NEIGHBOURS, *WORDS]), st.text(max_size=4)), max_size=12), st.text(max_size=30)
