@@ -18,8 +18,11 @@ class Refused(Exception):
     """The run cannot go on. `reason` is one CamelCase word; `retry` says whether running it again may help."""
 
     def __init__(self, reason: str, message: str, *, retry: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(reason, message)  # both: a worker's error is pickled by what it was called with
         self.reason, self.message, self.retry = reason, message, retry
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class OneLine(argparse.ArgumentParser):

@@ -1,6 +1,7 @@
 """Digests name what decides an artifact; files appear whole; a failure is one line."""
 
 import json
+import pickle
 import re
 import sys
 from types import SimpleNamespace
@@ -174,3 +175,9 @@ def test_a_wrong_option_of_a_recipe_is_one_line(capsys):
         OneLine(prog="slmtrain.train").parse_args(["--nope"])
     assert ended.value.code == 2
     assert capsys.readouterr().err == "slmtrain.train: unrecognized arguments: --nope; see --help\n"
+
+
+def test_a_refusal_comes_whole_out_of_another_process():
+    """As Ray brings a worker's error to the command."""
+    told = pickle.loads(pickle.dumps(Refused("TooLarge", "does not fit", retry=True)))
+    assert (told.reason, told.message, told.retry, str(told)) == ("TooLarge", "does not fit", True, "does not fit")
