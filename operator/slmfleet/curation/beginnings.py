@@ -50,7 +50,7 @@ class _Found(ctypes.Structure):
 
 
 class Beginnings:
-    """Of one list of expressions; for one thread at a time."""
+    """Of one list of expressions. Threads take turns: the library is called with the interpreter's lock held."""
 
     def __init__(self, loaded: ctypes.PyDLL, expressions: Sequence[Pattern[str]], states: int = STATES) -> None:
         made = automaton(expressions)
