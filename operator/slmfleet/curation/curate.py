@@ -19,6 +19,7 @@ from typing import Any, overload
 
 import orjson
 
+from slmfleet.curation import vocabulary
 from slmfleet.curation.card import dataset_card
 from slmfleet.curation.decide import TRAIN, Decision, Limits, decide
 from slmfleet.curation.detect import Detector
@@ -166,7 +167,7 @@ def curate(
     """Make the dataset of one cluster. `source` is read once; `workers`: examine on Ray instead of here; `detector`:
     what redaction finds values with; labels and tools' names stay."""
     cluster = clusters.named(settings.cluster)
-    finds = replace(detector or default_detector(), keep=_vocabulary(cluster))
+    finds = replace(detector or default_detector(), keep=vocabulary.of_task(cluster))
     done = Dataset(cluster, redactor=Redactor(settings.seed, finds))
     task = Task(
         done.cluster, clusters.assigned, clusters.classifier, settings.since, settings.until,
@@ -198,12 +199,6 @@ def curate(
     if len(done.train) + len(done.heldout) < settings.min_examples and not done.leaks:
         _too_few(done, settings)
     return done
-
-
-def _vocabulary(cluster: FoundCluster) -> frozenset[str]:
-    """The application's own words, which are no personal data: the labels it answers with, the names of its tools."""
-    words = [*(cluster.output_format.labels or ()), *(cluster.signature.tools or ())]
-    return frozenset(str(w).casefold() for w in words)
 
 
 def _reads(source: Log | Reader) -> Iterator[Read]:

@@ -91,6 +91,12 @@ class Detector:
         guessed = self.model.spans(texts) if self.model is not None else [[] for _ in texts]
         return [self._one(text, spans) for text, spans in zip(texts, guessed, strict=True)]
 
+    def insists(self, span: Span) -> bool:
+        """Whether a value goes even within a word of the application: a tenant's, or one its form vouches for."""
+        if span.kind not in _WEAK or any(p.kind == span.kind for p in self.patterns):
+            return True
+        return any(denied.value == span.value for denied in self._seeker.spans(span.value))
+
     def _one(self, text: str, guessed: Iterable[tuple[int, int, str]]) -> list[Span]:
         own = [*self._seeker.spans(text), *_tenants(self.patterns, text)]
         found = find(text)

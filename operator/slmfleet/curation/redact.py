@@ -63,6 +63,7 @@ class Redactor:
         self.report = Report()
         self.detector = detector if detector is not None else default_detector()
         self._seed = seed
+        self._own = Seeker((word, "own") for word in self.detector.keep)
         self._found: OrderedDict[bytes, list[Span]] = OrderedDict()
         self._here: dict[str, dict[str, str]] = defaultdict(dict)
         self._everywhere: dict[str, str] = {}
@@ -87,7 +88,7 @@ class Redactor:
         self._seeker = self._local = None
         text = plain_of(text).text
         self._standing.update(w for w in _LETTERS.findall(folded(text)) if w not in common_words())
-        for span in self._spans(text):
+        for span in self._not_own(text, self._spans(text)):
             self.report.values[span.kind] += 1
             self._here[conversation].setdefault(folded(span.value), span.kind)
             self._words.update(folded(w) for w in _LETTERS.findall(span.value) if len(w) > 2)
@@ -121,7 +122,15 @@ class Redactor:
         return kinds
 
     def _left(self, text: str) -> list[Span]:
-        return [s for s in self._global().spans(plain_of(text).text) if len(s.value) >= MIN_VALUE_CHARACTERS]
+        plain = plain_of(text).text
+        left = [s for s in self._global().spans(plain) if len(s.value) >= MIN_VALUE_CHARACTERS]
+        return self._not_own(plain, left)
+
+    def _not_own(self, text: str, spans: list[Span]) -> list[Span]:
+        """Without what lies within one of the application's own words."""
+        if not spans or not (own := Disjoint(self._own.spans(text))).spans:
+            return spans
+        return [s for s in spans if self.detector.insists(s) or not _within(s, own)]
 
     def _spans(self, text: str) -> list[Span]:
         digest = _digest(text)
@@ -131,7 +140,7 @@ class Redactor:
 
     def _found_in(self, conversation: str, text: str) -> list[Span]:
         plain = plain_of(text).text
-        return _merged(self._spans(plain), self._known(conversation, plain))
+        return _merged(self._not_own(plain, [*self._spans(plain), *self._known(conversation, plain)]))
 
     def _replaced(self, conversation: str, text: str, spans: Sequence[Span]) -> str:
         """`spans`: of the text without escapes, in order, none overlapping another."""
@@ -154,8 +163,6 @@ class Redactor:
 
     def _means(self, span: Span) -> bool:
         """A name of one common word is one only where it is written as one; a short number only where it was found."""
-        if folded(span.value) in self.detector.keep:
-            return False
         if span.kind not in SOFT:
             return len(compact(span.value)) >= MIN_NUMBER_CHARACTERS
         words = _LETTERS.findall(span.value)
@@ -217,7 +224,11 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _merged(first: Sequence[Span], second: Sequence[Span]) -> list[Span]:
+def _within(span: Span, own: Disjoint) -> bool:
+    return any(o.start <= span.start and span.end <= o.end for o in own.meeting(span.start, span.end))
+
+
+def _merged(first: Sequence[Span], second: Sequence[Span] = ()) -> list[Span]:
     """Both lists without overlaps; where two meet, the longer one."""
     return Disjoint(sorted([*first, *second], key=lambda s: (s.start - s.end, s.start))).spans
 
