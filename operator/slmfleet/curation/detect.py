@@ -91,6 +91,11 @@ class Detector:
         guessed = self.model.spans(texts) if self.model is not None else [[] for _ in texts]
         return [self._one(text, spans) for text, spans in zip(texts, guessed, strict=True)]
 
+    def vouched(self, text: str) -> list[Span]:
+        """The tenant's own, and what a form with its checks vouches for: what is found without reading a language."""
+        hard = (s for s in find(text) if s.kind not in _WEAK)
+        return Disjoint([*self._seeker.spans(text), *_tenants(self.patterns, text), *hard]).spans
+
     def insists(self, span: Span) -> bool:
         """Whether a value goes even within a word of the application: a tenant's, or one its form vouches for."""
         if span.kind not in _WEAK or any(p.kind == span.kind for p in self.patterns):

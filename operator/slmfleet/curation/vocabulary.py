@@ -8,9 +8,12 @@ Pure.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
+from slmfleet.curation.calls import Call
 from slmfleet.curation.seeker import folded
 from slmfleet.wire.discovery import FoundCluster
 
@@ -21,6 +24,29 @@ def of_task(cluster: FoundCluster) -> frozenset[str]:
     """Labels, the values and properties of the task's schema, the names of its tools; in lower case."""
     expected = cluster.output_format
     return in_lower_case([*(expected.labels or ()), *_fixed(expected.json_schema), *(cluster.signature.tools or ())])
+
+
+def of_call(call: Call) -> frozenset[str]:
+    """The names of the tools that the call offered, and what their schemas and its response format fix."""
+    request = call.record.request
+    if not isinstance(request, dict):
+        return frozenset()
+    form = request.get("text")
+    listed = [
+        request.get("tools") or request.get("functions"),
+        request.get("response_format") or (form if isinstance(form, dict) else None),
+    ]
+    return _of_tools(json.dumps(listed)) if any(listed) else frozenset()
+
+
+@lru_cache(maxsize=1_024)
+def _of_tools(listed: str) -> frozenset[str]:
+    """Of the same tools, which a task sends with every call, once."""
+    tools, form = json.loads(listed)
+    given = [t for t in tools if isinstance(t, dict)] if isinstance(tools, list) else []
+    functions = [f for t in given for f in (t, t.get("function")) if isinstance(f, dict)]
+    names = [f["name"] for f in functions if isinstance(f.get("name"), str)]
+    return in_lower_case([*names, *_fixed(tools), *_fixed(form)])
 
 
 def in_lower_case(words: Iterable[Any]) -> frozenset[str]:

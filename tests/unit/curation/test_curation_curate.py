@@ -207,7 +207,7 @@ def _written_as_they_are(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, A
     """A dataset of a redaction that does nothing to the mail addresses in the first `leaking` rows."""
     for i in range(leaking):
         rows[i]["request"]["messages"][0]["content"] = f"write to anna{i}@corp.com"
-    monkeypatch.setattr(stage.Redactor, "redact", lambda self, conversation, text: text)
+    monkeypatch.setattr(stage.Redactor, "redact", lambda self, conversation, text, *words: text)
     return made(rows)
 
 

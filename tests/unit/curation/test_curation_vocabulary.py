@@ -11,6 +11,7 @@ from curation_samples import log_of, record
 
 from slmfleet.curation import curate as stage
 from slmfleet.curation import vocabulary
+from slmfleet.curation.copies import broken, stands
 from slmfleet.curation.detect import Detector
 from slmfleet.curation.redact import Redactor
 from slmfleet.wire.discovery import ClustersFile, FoundCluster, Signature
@@ -93,3 +94,74 @@ def test_a_schema_says_the_names_of_its_properties_and_the_values_it_fixes() -> 
         output_format=OutputFormat(type="json", json_schema=schema),
     )  # fmt: skip
     assert vocabulary.of_task(cluster) == {"unit", "days", "celsius", "5", "1mo", "1d", "weather"}
+
+
+TOOL = {
+    "name": "get_weather",
+    "description": "Handoff to the weather of San Francisco, ask ops@corp.com",
+    "parameters": {
+        "type": "object",
+        "properties": {"unit": {"enum": ["celsius", "fahrenheit"]}, "period": {"enum": ["1d", "1mo"]}, "town": {}},
+        "required": [],
+    },
+}
+TOWNS = Words(
+    fahrenheit="place", handoff="name", francisco="place", berlin="place", **{"1mo": "address", "add 5": "place"}
+)
+
+
+def with_tools(asked: list[str], arguments: list[dict[str, Any]]) -> stage.Dataset:
+    """The dataset of calls of one tool: one of each text and arguments."""
+    rows = [record(i, [{"role": "user", "content": text}], "") for i, text in enumerate(asked)]
+    for row, given in zip(rows, arguments, strict=True):
+        row["request"]["tools"] = [{"type": "function", "function": TOOL}]
+        called = {"id": "call_Berlin", "function": {"name": TOOL["name"], "arguments": json.dumps(given)}}
+        row["response"]["choices"] = [{"message": {"role": "assistant", "content": None, "tool_calls": [called]}}]
+    cluster = FoundCluster(
+        name="ask", version="v", description="d", size=len(rows), share=1, signature=Signature(tools=["get_weather"]),
+        output_format=OutputFormat(type="tool"),
+    )  # fmt: skip
+    file = ClustersFile(records=len(rows), records_digest="sha256:0", clusters=[cluster])
+    settings = stage.Settings("ask", min_examples=1, quiet_seconds=0)
+    clusters = stage.Clusters(file, {r["id"]: "ask" for r in rows}, None)
+    return stage.curate(log_of(rows), clusters, settings, detector=Detector(TOWNS))
+
+
+def test_an_offered_tool_stays_but_for_what_a_form_vouches_for_and_copies_of_its_values_stay_copies() -> None:
+    asked = [f"{w} in Berlin in fahrenheit for 1mo" for w in ("weather", "wind", "rain", "snow", "fog")]
+    done = with_tools(asked, [{"unit": "fahrenheit", "period": "1mo", "town": "Berlin"}] * len(asked))
+    rows = [*done.train, *done.heldout]
+    assert len(rows) == len(asked)
+    for row in rows:
+        (tool,) = row["tools"]
+        assert "ops@corp.com" not in tool["function"]["description"]
+        assert tool["function"] | {"description": TOOL["description"]} == TOOL
+        given = row["messages"][-1]["tool_calls"][0]["function"]["arguments"]
+        assert (given["unit"], given["period"]) == ("fahrenheit", "1mo") and given["town"] != "Berlin"
+        assert row["messages"][0]["content"].split(" in ", 1)[1] == f"{given['town']} in fahrenheit for 1mo"
+
+
+def test_a_short_number_that_was_taken_for_a_part_of_a_place_stays_where_the_answer_copies_it() -> None:
+    done = with_tools(["Add 5 and 7"], [{"a": 5, "b": "7"}])
+    (row,) = [*done.train, *done.heldout]
+    assert row["messages"][0]["content"].endswith(" 5 and 7")
+    assert row["messages"][-1]["tool_calls"][0]["function"]["arguments"] == {"a": 5, "b": "7"}
+
+
+def test_a_row_whose_copy_cannot_be_kept_is_left_out_and_counted_as_that() -> None:
+    asked = [f"write to anna.{w}@corp.com" for w in ("brandt", "keller", "vogler")] + ["who is otto keller"]
+    done = with_tools(asked, [{"who": f"anna.{w}"} for w in ("brandt", "keller", "vogler")] + [{"who": "otto keller"}])
+    assert (len(done.train) + len(done.heldout), done.leaks) == (1, 0)
+    assert done.funnel[-1].dropped == {"a copied value that redaction would change": 3}
+
+
+def test_a_copy_is_of_whole_words() -> None:
+    assert (
+        stands("1mo", "for 1mo.")
+        and not stands("1mo", "for 11mo")
+        and stands("伟", "请张伟的")
+        and not stands("-", "-")
+    )
+    before = [{"role": "user", "content": "Ann and Jo"}, {"role": "assistant", "content": '{"a": "Ann", "b": "Jo"}'}]
+    after = [{"role": "user", "content": "Kai and Ed"}, {"role": "assistant", "content": '{"a": "Kai", "b": "Jo"}'}]
+    assert broken(before, after) == [("Jo", True)] and broken(before, before) == []
