@@ -27,7 +27,8 @@ _WRITTEN = frozenset(_WRITTEN_WORDS.split())
 # An object under one of these is what a program handed over: every text of it was written.
 _HANDED_OVER = frozenset(("arguments", "args", "input", "output", "variables"))
 _FORM_WORDS = (
-    "tools functions response_format format schema json_schema parameters tool_choice metadata usage error logprobs"
+    "tools functions response_format format schema json_schema parameters tool_choice metadata usage error logprobs "
+    "moderation"
 )
 _FORM = frozenset(_FORM_WORDS.split())
 # Whole numbers of fewer digits are times and counts.
@@ -62,15 +63,17 @@ def _form(value: Any, form: Change) -> Any:
 
 def texts_of(value: Any) -> tuple[list[str], list[str]]:
     """(what was written, the other texts) of a request, a response or a message."""
+    return collected(lambda text, form: changed(value, text, form))
+
+
+def collected(walk: Callable[[Change, Change], Any]) -> tuple[list[str], list[str]]:
+    """The texts that `walk` gives to its first and to its second argument."""
     written: list[str] = []
     others: list[str] = []
-
-    def keep(where: list[str]) -> Change:
-        def one(text: str) -> str:
-            where.append(text)
-            return text
-
-        return one
-
-    changed(value, keep(written), keep(others))
+    walk(lambda text: _kept(text, written), lambda text: _kept(text, others))
     return written, others
+
+
+def _kept(text: str, texts: list[str]) -> str:
+    texts.append(text)
+    return text

@@ -245,7 +245,7 @@ def _redact(members: Members, decision: Decision, done: Dataset) -> None:
         if row is None:
             uncopied += 1
             continue
-        if redactor.check(call.id, *searched(row), vocabulary.of_call(call)):
+        if redactor.check(call.id, *searched(row), vocabulary.of_request(call.record.request)):
             continue
         (done.train if side == TRAIN else done.heldout).lines.append(_line(row))
         done.lineage.append(_line(_lineage(members, place, side, decision.copies.get(place, []))))

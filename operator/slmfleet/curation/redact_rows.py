@@ -22,7 +22,7 @@ def learn(redactor: Redactor, members: Members) -> None:
         said = [(call, *texts_of([*messages_of(call), answer_of(call)])) for call in block]
         redactor.prepare(text for _, texts, _ in said for text in texts)
         for call, texts, forms in said:
-            own = vocabulary.of_call(call)
+            own = vocabulary.of_request(call.record.request)
             for text in texts:
                 redactor.learn(call.conversation, text, own)
             for text in forms:
@@ -31,7 +31,7 @@ def learn(redactor: Redactor, members: Members) -> None:
 
 def redacted_row(redactor: Redactor, call: Call, repaired: str | None) -> Row | None:
     """The redacted row. Where redaction broke a copy, once more without these finds; None where that does not do."""
-    own, messages = vocabulary.of_call(call), [*messages_of(call), answer_of(call, repaired)]
+    own, messages = vocabulary.of_request(call.record.request), [*messages_of(call), answer_of(call, repaired)]
     row = _with_copies(redactor, call, messages, own, NO_WORDS)
     lost = broken(messages, row["messages"])
     if not lost:

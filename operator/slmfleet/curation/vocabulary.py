@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from slmfleet.curation.calls import Call
 from slmfleet.curation.seeker import folded
 from slmfleet.wire.discovery import FoundCluster
 
@@ -26,9 +25,8 @@ def of_task(cluster: FoundCluster) -> frozenset[str]:
     return in_lower_case([*(expected.labels or ()), *_fixed(expected.json_schema), *(cluster.signature.tools or ())])
 
 
-def of_call(call: Call) -> frozenset[str]:
-    """The names of the tools that the call offered, and what their schemas and its response format fix."""
-    request = call.record.request
+def of_request(request: Any) -> frozenset[str]:
+    """The names of the tools that a call offered, and what their schemas and its response format fix."""
     if not isinstance(request, dict):
         return frozenset()
     form = request.get("text")
