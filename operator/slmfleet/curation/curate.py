@@ -245,10 +245,10 @@ def _redact(members: Members, decision: Decision, done: Dataset) -> None:
         if row is None:
             uncopied += 1
             continue
-        if redactor.check(call.id, *searched(row), vocabulary.of_request(call.record.request)):
+        if redactor.check(row["id"], *searched(row), vocabulary.of_request(call.record.request)):
             continue
         (done.train if side == TRAIN else done.heldout).lines.append(_line(row))
-        done.lineage.append(_line(_lineage(members, place, side, decision.copies.get(place, []))))
+        done.lineage.append(_line(_lineage(members, redactor, place, side, decision.copies.get(place, []))))
         done.conversations.add(row["conversation"])
         done.languages[row.get("language", UNDETERMINED)] += 1
         if len(done.answers) <= 500:
@@ -275,15 +275,16 @@ def _mended(call: Any, cluster: FoundCluster) -> str | None:
     return mend(call, cluster.output_format)[0]
 
 
-def _lineage(members: Members, place: int, side: str, copies: Sequence[int]) -> Row:
+def _lineage(members: Members, redactor: Redactor, place: int, side: str, copies: Sequence[int]) -> Row:
     """Which records of the log a row stands for, and where the first of them is."""
     kind, where = members.source(place)
-    row: Row = {"id": members.ids[place], "split": side, "records": [members.ids[i] for i in (place, *copies)]}
+    ids = [redactor.identity(members.ids[i]) for i in (place, *copies)]
+    row: Row = {"id": ids[0], "split": side, "records": ids}
     row |= {"source": kind, "where": where}
     if place in members.repaired:
         row["repaired"] = members.repaired[place]
     if place in members.escalated:
-        row["escalated_from"] = members.escalated[place]
+        row["escalated_from"] = redactor.identity(members.escalated[place])
     return row
 
 

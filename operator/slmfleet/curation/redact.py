@@ -40,6 +40,10 @@ KEPT_VOCABULARIES = 1_000
 PASSES = 3
 BATCH = 256
 _LETTERS = re.compile(r"[^\W\d_]+")
+# Counters, UUIDs and digests: where a pattern finds a value in one, it is by chance.
+_OPAQUE = re.compile(
+    r"(?:[A-Za-z]{1,12}[-_]?){0,2}(?:\d{0,8}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-f]{24,64})"
+)
 Words = frozenset[str]
 NO_WORDS: Words = frozenset()
 _NOTHING = Seeker()
@@ -119,6 +123,15 @@ class Redactor:
         """Another text of a call, with those of its values replaced that are found without the model."""
         found = _merged([*self._vouched_in(text), *self._left_in_form(text)])
         return self._replaced(conversation, text, found) if found else text
+
+    def identity(self, given: str) -> str:
+        """An id as it may be written: itself, or where it holds a value a hash of it, the same wherever it stands."""
+        rules = self.detector.deny or self.detector.patterns
+        is_opaque = not rules and _OPAQUE.fullmatch(given)
+        if not ((not is_opaque and self.detector.vouched(given)) or self._left(given, NO_WORDS)):
+            return given
+        keyed = f"{self._seed}/{given}".encode("utf-8", "surrogatepass")
+        return "redacted-" + hashlib.blake2b(keyed, digest_size=12).hexdigest()
 
     def leaks(self, text: str, own: Words = NO_WORDS) -> list[str]:
         """Kinds of the values found anywhere in the log that a text still holds. A surrogate is never one of them."""

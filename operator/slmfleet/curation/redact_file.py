@@ -27,6 +27,7 @@ from slmfleet.wire.records import UsageRecord
 BODIES = ("request", "response", "text")
 TELL_BLOCKS = 40  # about every 10,000 lines
 Say = Callable[[str], None]
+IDS = ("id", "conversation", "escalated_from")
 # What a usage record says of itself. Whatever else a line holds may hold anything.
 STAYS = frozenset(UsageRecord.model_fields) - frozenset(BODIES)
 
@@ -94,7 +95,10 @@ def redact_file(
         redactor.prepare(text for line in block for text in _texts(line)[0])
         for line in block:
             clean = redacted(redactor, line)
-            redactor.check(str(line.get("id", len(done))), *_texts(clean), vocabulary.of_request(line.get("request")))
+            texts, forms = _texts(clean)
+            ids = [str(clean[key]) for key in IDS if key in clean]
+            own = vocabulary.of_request(line.get("request"))
+            redactor.check(str(clean.get("id", len(done))), [*ids, *texts], [*ids, *forms], own)
             done.append(orjson.dumps(clean))
         if number % TELL_BLOCKS == 0:
             say(f"{len(done):,} lines redacted")
@@ -131,12 +135,16 @@ def refuse_leaks(found: RedactionReport) -> None:
 
 
 def redacted(redactor: Redactor, line: dict[str, Any]) -> dict[str, Any]:
-    """One line with every text redacted but a record's own ids, times and counts: they stay."""
+    """One line with every text redacted. A record's own ids, times and counts stay, but for ids that hold a value."""
     conversation, own = _conversation(line), vocabulary.of_request(line.get("request"))
-    return _changed(
-        line,
-        lambda text: redactor.redact(conversation, text, own),
-        lambda text: redactor.redact_form(conversation, text),
+    named = {k: made for k in IDS if k in line and (made := redactor.identity(str(line[k]))) != str(line[k])}
+    return (
+        _changed(
+            line,
+            lambda text: redactor.redact(conversation, text, own),
+            lambda text: redactor.redact_form(conversation, text),
+        )
+        | named
     )
 
 

@@ -46,15 +46,21 @@ def redacted_row(redactor: Redactor, call: Call, repaired: str | None) -> Row | 
 
 
 def _with_copies(redactor: Redactor, call: Call, messages: list[Row], own: Words, copied: Words) -> Row:
-    return row_of(
+    row = row_of(
         call,
         messages,
         lambda text: redactor.redact(call.conversation, text, own, copied),
         lambda text: redactor.redact_form(call.conversation, text),
     )
+    return row | {key: redactor.identity(row[key]) for key in ("id", "conversation")}
 
 
 def searched(row: Row) -> tuple[list[str], list[str]]:
     """What the leak test reads of a row: the texts that were written, and the others."""
     texts, forms = texts_of(row["messages"])
-    return texts, [*forms, *strings_in(row.get("tools"))]
+    return [row["id"], row["conversation"], *texts], [
+        row["id"],
+        row["conversation"],
+        *forms,
+        *strings_in(row.get("tools")),
+    ]

@@ -165,6 +165,29 @@ def test_a_usage_record_keeps_its_form(tmp_path: Path) -> None:
     assert answer != "anna@corp.com"
 
 
+def test_an_id_or_a_conversation_that_holds_a_value_becomes_the_same_hash_everywhere(tmp_path: Path) -> None:
+    lines = [
+        {"id": "anna@corp.com", "conversation": "k.quandt@corp.com", "text": "hello"},
+        {"id": "2", "conversation": "k.quandt@corp.com", "text": "of Xaver Quandt", "escalated_from": "anna@corp.com"},
+        {"id": "3", "conversation": "of-quandt", "text": "hello"},
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    rules = Detector(deny=(("of-quandt", "organisation"),))
+    found = redact_file(tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "report.json", detector=rules)
+    written = (tmp_path / "out.jsonl").read_text("utf-8")
+    first, second, third = map(json.loads, written.splitlines())
+    assert "corp" not in written and "quandt" not in written and found.leaks == 0
+    assert first["id"] == second["escalated_from"] != first["conversation"] == second["conversation"]
+    assert second["id"] == "2" and third["conversation"].startswith("redacted-")
+
+
+@pytest.mark.parametrize(
+    "given", ["r00012", "conv-4711", "2ed145f4-7998-1798-8302-0cf694b19e9f", "conv_68c4ab0b660081919707b95b"]
+)
+def test_an_id_that_says_nothing_stays(given: str) -> None:
+    assert Redactor().identity(given) == given
+
+
 class Gpt:
     """A model that takes these for places and persons, wherever they stand."""
 
