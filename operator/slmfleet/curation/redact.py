@@ -81,6 +81,10 @@ class Redactor:
         self._standing: Counter[str] = Counter()
         self._words: set[str] = set()
         self._casts: dict[str, Cast] = {}
+        self._constant = Cast(f"{seed}", self._is_taken)
+        self._constants: set[str] = set()
+        self._standing_names: set[str] = set()
+        self._stays: Words = NO_WORDS
         self._local: tuple[str, Seeker] | None = None
         self._seeker: Seeker | None = None
         self._seeker_of_forms: Seeker | None = None
@@ -106,6 +110,24 @@ class Redactor:
         self._forget()
         for span in self._vouched_in(text):
             self._take(conversation, span)
+
+    def values_in(self, text: str, own: Words = NO_WORDS) -> list[Span]:
+        """The values of a text by itself."""
+        plain = plain_of(text).text
+        return self._not_own(plain, self._spans(plain), own)
+
+    def settle(self, constants: Iterable[Span]) -> None:
+        """After `learn`: values that the application itself says in every conversation. Organisations and places stay,
+        but for what is denied; of the others each has one surrogate in all conversations."""
+        for span in constants:
+            if span.kind in ("organisation", "place") and not self.detector.insists(span):
+                self._stays |= {folded(span.value)}
+                continue
+            self._constants.add(folded(span.value))
+            if span.kind == "name":
+                self._standing_names.update(_LETTERS.findall(folded(span.value)))
+            self._constant.surrogate(span.kind, span.value)
+        self._own.clear()
 
     def redact(self, conversation: str, text: str, own: Words = NO_WORDS, copied: Words = NO_WORDS) -> str:
         """The text with its values replaced. What was JSON stays JSON. `own`: as in `learn`; `copied`: words that stay
@@ -187,7 +209,7 @@ class Redactor:
         if own not in self._own:
             if len(self._own) >= KEPT_VOCABULARIES:
                 self._own.clear()
-            self._own[own] = Seeker((word, "own") for word in sorted(self.detector.keep | own))
+            self._own[own] = Seeker((word, "own") for word in sorted(self.detector.keep | own | self._stays))
         if not (standing := Disjoint(self._own[own].spans(text))).spans:
             return spans
         return [s for s in spans if self.detector.insists(s) or not _within(s, standing)]
@@ -209,7 +231,10 @@ class Redactor:
         for span in spans:
             kind = self._here[conversation].get(folded(span.value)) or span.kind
             start, end = plain.written(span.start, span.end)
-            out += [text[at:start], like(text[start:end], self._cast(conversation).surrogate(kind, span.value))]
+            out += [
+                text[at:start],
+                like(text[start:end], self._cast(conversation, kind, span.value).surrogate(kind, span.value)),
+            ]
             at = end
             self.report.counts[kind] += 1
         out.append(text[at:])
@@ -246,10 +271,17 @@ class Redactor:
             return False
         return self._guessed_words[word] >= BELIEVED_SHARE * self._standing[word]
 
-    def _cast(self, conversation: str) -> Cast:
+    def _cast(self, conversation: str, kind: str, value: str) -> Cast:
+        low = folded(value)
+        words = _LETTERS.findall(low) if kind == "name" and self._standing_names else []
+        if low in self._constants or (words and self._standing_names.issuperset(words)):
+            return self._constant
         if conversation not in self._casts:
-            self._casts[conversation] = Cast(f"{self._seed}/{conversation}", self._is_taken)
+            self._casts[conversation] = Cast(f"{self._seed}/{conversation}", self._is_taken_here)
         return self._casts[conversation]
+
+    def _is_taken_here(self, low: str) -> bool:
+        return self._is_taken(low) or self._constant.uses(low)
 
     def _is_taken(self, low: str) -> bool:
         return low in self._words or low in self._everywhere or low in self._guessed_kind

@@ -8,16 +8,17 @@ from itertools import islice
 
 from slmfleet.curation import vocabulary
 from slmfleet.curation.calls import Call
+from slmfleet.curation.constants import Constants
 from slmfleet.curation.contents import texts_of
 from slmfleet.curation.copies import broken
 from slmfleet.curation.members import Members
 from slmfleet.curation.redact import BATCH, NO_WORDS, Redactor, Words, strings_in
-from slmfleet.curation.rows import Row, answer_of, messages_of, row_of
+from slmfleet.curation.rows import INSTRUCTIONS, Row, answer_of, messages_of, row_of
 
 
 def learn(redactor: Redactor, members: Members) -> None:
-    """Find the values of every member."""
-    calls = members.calls()
+    """Find the values of every member, and those that nearly every system prompt holds."""
+    calls, constants = members.calls(), Constants()
     while block := list(islice(calls, BATCH)):
         said = [(call, *texts_of([*messages_of(call), answer_of(call)])) for call in block]
         redactor.prepare(text for _, texts, _ in said for text in texts)
@@ -27,6 +28,9 @@ def learn(redactor: Redactor, members: Members) -> None:
                 redactor.learn(call.conversation, text, own)
             for text in forms:
                 redactor.learn_form(call.conversation, text)
+            system, _ = texts_of([m for m in messages_of(call) if m.get("role") in INSTRUCTIONS])
+            constants.add(span for text in system for span in redactor.values_in(text, own))
+    redactor.settle(constants.found())
 
 
 def redacted_row(redactor: Redactor, call: Call, repaired: str | None) -> Row | None:

@@ -15,7 +15,7 @@ from slmfleet.recognise.frame import text_of
 
 Row = dict[str, Any]
 NEW_WORDS = 10
-_INSTRUCTIONS = ("system", "developer")
+INSTRUCTIONS = ("system", "developer")
 _BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
@@ -29,7 +29,7 @@ def messages_of(call: Call) -> list[Row]:
     listed = given or (request.get("input") if isinstance(request, dict) else None)
     if isinstance(listed, list):
         plain = [row for m in listed if isinstance(m, dict) for row in _items(m)]
-        return messages + [m for m in plain if m["role"] not in _INSTRUCTIONS]
+        return messages + [m for m in plain if m["role"] not in INSTRUCTIONS]
     return [*messages, {"role": "user", "content": call.frame.user}]
 
 
@@ -61,7 +61,7 @@ def row_of(call: Call, messages: list[Row], text: Change, form: Change) -> Row:
 def new_text(messages: list[Row]) -> str:
     """What makes a step the same question as another: what came after the answer before it. Step k of a tool loop
     repeats steps 1 to k-1, so the whole of it says little; where the new part is short, what led to it counts too."""
-    said = [m for m in messages if m.get("role") not in _INSTRUCTIONS]
+    said = [m for m in messages if m.get("role") not in INSTRUCTIONS]
     texts: list[str] = []
     words = 0
     for message in reversed(said):

@@ -96,6 +96,56 @@ def test_a_schema_says_the_names_of_its_properties_and_the_values_it_fixes() -> 
     assert vocabulary.of_task(cluster) == {"unit", "days", "celsius", "5", "1mo", "1d", "weather"}
 
 
+SYSTEM = "Sort the messages to Alderlay Bank in Berlin. I am Kreuzner, mail desk@alder.example; never Fabrikam"
+ALDERLAY = Words(alderlay="organisation", berlin="place", kreuzner="name", fabrikam="organisation", lundqvist="name")
+
+
+def with_system(calls: int, *, others: int = 0) -> list[dict[str, Any]]:
+    """The rows of so many calls under one system prompt, and of others without it."""
+    said = "ask Kreuzner of Alderlay Bank in Berlin, or Lundqvist, about {}, at desk@alder.example or Fabrikam"
+    rows = []
+    for i in range(calls + others):
+        system = SYSTEM if i < calls else "Sort the messages."
+        asked = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": said.format(f"{chr(97 + i % 26)}{i}")},
+        ]
+        rows.append(record(i, asked, "Kreuzner", conversation=f"c{i}"))
+    cluster = FoundCluster(
+        name="ask", version="v", description="d", size=len(rows), share=1, signature=Signature(),
+        output_format=OutputFormat(type="text"),
+    )  # fmt: skip
+    file = ClustersFile(records=len(rows), records_digest="sha256:0", clusters=[cluster])
+    settings = stage.Settings("ask", min_examples=1, quiet_seconds=0)
+    clusters = stage.Clusters(file, {r["id"]: "ask" for r in rows}, None)
+    detector = Detector(ALDERLAY, (("Fabrikam", "organisation"),))
+    done = stage.curate(log_of(rows), clusters, settings, detector=detector)
+    assert done.leaks == 0
+    return [*done.train, *done.heldout]
+
+
+def test_what_every_system_prompt_says_is_the_same_in_all_conversations() -> None:
+    rows = with_system(24, others=1)
+    systems = {r["messages"][0]["content"] for r in rows[:20]}
+    assert len(systems) == 1
+    (system,) = systems
+    assert system.startswith("Sort the messages to Alderlay Bank in Berlin. I am ")
+    assert not [v for v in ("Kreuzner", "desk@alder.example", "Fabrikam") if any(v in json.dumps(r) for r in rows)]
+    name = system.split("I am ")[1].split(",")[0]
+    asked = [r["messages"][-2]["content"] for r in rows]
+    assert all(text.startswith(f"ask {name} of Alderlay Bank in Berlin, or ") for text in asked)
+    assert {r["messages"][-1]["content"] for r in rows} == {name}
+    customers = {text.split(", or ")[1].split(",")[0] for text in asked}
+    assert len(customers) > 5 and name not in customers and "Lundqvist" not in customers
+
+
+@pytest.mark.parametrize(("calls", "others"), [(10, 0), (20, 5)])
+def test_what_few_calls_or_only_some_say_is_replaced_in_each_conversation(calls: int, others: int) -> None:
+    rows = with_system(calls, others=others)
+    assert len({r["messages"][0]["content"] for r in rows if "I am" in r["messages"][0]["content"]}) > 5
+    assert "Alderlay" not in json.dumps(rows)
+
+
 TOOL = {
     "name": "get_weather",
     "description": "Handoff to the weather of San Francisco, ask ops@corp.com",
