@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
 import orjson
 
+from slmfleet.curation import vocabulary
 from slmfleet.curation.card import dataset_card
 from slmfleet.curation.decide import TRAIN, Decision, Limits, decide
 from slmfleet.curation.declared import no_signature, read_declared, signatures, undiscovered
@@ -29,8 +29,9 @@ from slmfleet.curation.failures import CurationError
 from slmfleet.curation.language import UNDETERMINED
 from slmfleet.curation.members import REPEATED, Members
 from slmfleet.curation.models import default_detector
-from slmfleet.curation.redact import BATCH, Redactor, strings_in
-from slmfleet.curation.rows import Row, answer_of, messages_of, row_of
+from slmfleet.curation.redact import Redactor
+from slmfleet.curation.redact_rows import learn, redacted_row, searched
+from slmfleet.curation.rows import Row
 from slmfleet.curation.sources import Log, Read, Reader
 from slmfleet.curation.tenant import rules_of
 from slmfleet.curation.workers import Workers, examined
@@ -42,6 +43,7 @@ from slmfleet.wire.jobs import CurationResult, CurationStage
 
 FOREIGN_SHARE = 0.2
 VALUE_LEFT = "a value of the log left after redaction"
+COPY_BROKEN = "a copied value that redaction would change"
 # Of the rows; more of them say that redaction failed.
 LEFT_OUT_SHARE = 0.001
 Say = Callable[[str], None]
@@ -177,7 +179,7 @@ def curate(
     """Make the dataset of one cluster. `source` is read once; `workers`: examine on Ray instead of here; `detector`:
     what redaction finds values with; labels and tools' names stay."""
     cluster = clusters.named(settings.cluster)
-    finds = replace(detector or default_detector(), keep=_vocabulary(cluster))
+    finds = replace(detector or default_detector(), keep=vocabulary.of_task(cluster))
     done = Dataset(cluster, redactor=Redactor(settings.seed, finds))
     task = Task(
         done.cluster, clusters.assigned, clusters.classifier, settings.since, settings.until,
@@ -209,12 +211,6 @@ def curate(
     if len(done.train) + len(done.heldout) < settings.min_examples and not done.leaks:
         _too_few(done, settings)
     return done
-
-
-def _vocabulary(cluster: FoundCluster) -> frozenset[str]:
-    """The application's own words, which are no personal data: the labels it answers with, the names of its tools."""
-    words = [*(cluster.output_format.labels or ()), *(cluster.signature.tools or ())]
-    return frozenset(str(w).casefold() for w in words)
 
 
 def _reads(source: Log | Reader) -> Iterator[Read]:
@@ -249,24 +245,21 @@ def _account(done: Dataset, log: Log, members: Members, decision: Decision) -> N
 def _redact(members: Members, decision: Decision, done: Dataset) -> None:
     """Redact what is written; learn from every member, so that what a dropped call says of a person is known too.
 
-    A row that the leak test finds a value in is left out."""
+    A row is left out that the leak test finds a value in, and one whose answer copies what redaction changed."""
     redactor = done.redactor
-    calls = members.calls()
-    while block := list(islice(calls, BATCH)):
-        said = [(call, list(strings_in([*messages_of(call), answer_of(call)]))) for call in block]
-        redactor.prepare(text for _, texts in said for text in texts)
-        for call, texts in said:
-            for text in texts:
-                redactor.learn(call.conversation, text)
+    learn(redactor, members)
+    uncopied = 0
     for place, side in decision.sides.items():
         call = members.call(place)
         how = members.repaired.get(place)
-        change: Callable[[str], str] = lambda text, c=call.conversation: redactor.redact(c, text)  # type: ignore[misc] # noqa: E731
-        row = row_of(call, _mended(call, done.cluster) if how else None, change)
-        if redactor.check(call.id, strings_in([row["messages"], row.get("tools")])):
+        row = redacted_row(redactor, call, _mended(call, done.cluster) if how else None)
+        if row is None:
+            uncopied += 1
+            continue
+        if redactor.check(row["id"], *searched(row), vocabulary.of_request(call.record.request)):
             continue
         (done.train if side == TRAIN else done.heldout).lines.append(_line(row))
-        done.lineage.append(_line(_lineage(members, place, side, decision.copies.get(place, []))))
+        done.lineage.append(_line(_lineage(members, redactor, place, side, decision.copies.get(place, []))))
         done.conversations.add(row["conversation"])
         done.languages[row.get("language", UNDETERMINED)] += 1
         if len(done.answers) <= 500:
@@ -274,16 +267,17 @@ def _redact(members: Members, decision: Decision, done: Dataset) -> None:
         if how:
             done.repaired[how] += 1
         done.escalations += place in members.escalated
-    _leave_out(done, len(decision.sides))
+    _leave_out(done, len(decision.sides), uncopied)
 
 
-def _leave_out(done: Dataset, rows: int) -> None:
-    """Count the rows that the leak test took. A few cost themselves; more say that redaction failed: no dataset."""
+def _leave_out(done: Dataset, rows: int, uncopied: int) -> None:
+    """Count the rows that redaction took. Of leaks a few cost themselves; more say that it failed: no dataset."""
     found = done.redactor.report
-    left = {VALUE_LEFT: len(found.leaked_records)} if found.leaked_records else {}
+    leaking = len(found.leaked_records)
+    left = {why: count for why, count in ((VALUE_LEFT, leaking), (COPY_BROKEN, uncopied)) if count}
     done.funnel.append(CurationStage(name="redaction", read=rows, dropped=left, kept=rows - sum(left.values())))
     done.dropped.update(left)
-    done.leaks = found.leaks if sum(left.values()) > max(1, LEFT_OUT_SHARE * rows) else 0
+    done.leaks = found.leaks if leaking > max(1, LEFT_OUT_SHARE * rows) else 0
 
 
 def _mended(call: Any, cluster: FoundCluster) -> str | None:
@@ -292,15 +286,16 @@ def _mended(call: Any, cluster: FoundCluster) -> str | None:
     return mend(call, cluster.output_format)[0]
 
 
-def _lineage(members: Members, place: int, side: str, copies: Sequence[int]) -> Row:
+def _lineage(members: Members, redactor: Redactor, place: int, side: str, copies: Sequence[int]) -> Row:
     """Which records of the log a row stands for, and where the first of them is."""
     kind, where = members.source(place)
-    row: Row = {"id": members.ids[place], "split": side, "records": [members.ids[i] for i in (place, *copies)]}
+    ids = [redactor.identity(members.ids[i]) for i in (place, *copies)]
+    row: Row = {"id": ids[0], "split": side, "records": ids}
     row |= {"source": kind, "where": where}
     if place in members.repaired:
         row["repaired"] = members.repaired[place]
     if place in members.escalated:
-        row["escalated_from"] = members.escalated[place]
+        row["escalated_from"] = redactor.identity(members.escalated[place])
     return row
 
 

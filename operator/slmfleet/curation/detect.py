@@ -92,6 +92,17 @@ class Detector:
         found = find_all(texts)
         return [self._one(*each) for each in zip(texts, guessed, found, strict=True)]
 
+    def vouched(self, text: str) -> list[Span]:
+        """The tenant's own, and what a form with its checks vouches for: what is found without reading a language."""
+        hard = (s for s in find(text) if s.kind not in _WEAK)
+        return Disjoint([*self._seeker.spans(text), *_tenants(self.patterns, text), *hard]).spans
+
+    def insists(self, span: Span) -> bool:
+        """Whether a value goes even within a word of the application: a tenant's, or one its form vouches for."""
+        if span.kind not in _WEAK or any(p.kind == span.kind for p in self.patterns):
+            return True
+        return any(denied.value == span.value for denied in self._seeker.spans(span.value))
+
     def _one(self, text: str, guessed: Sequence[tuple[int, int, str]], found: Sequence[Span]) -> list[Span]:
         own = [*self._seeker.spans(text), *_tenants(self.patterns, text)]
         if not (own or found or guessed):

@@ -11,11 +11,12 @@ from typing import Any
 import orjson
 from pydantic import Field
 
-from slmfleet.curation import inputs
+from slmfleet.curation import inputs, vocabulary
+from slmfleet.curation.contents import Change, changed, collected
 from slmfleet.curation.detect import Detector
 from slmfleet.curation.failures import CurationError
 from slmfleet.curation.normal import TOO_DEEP, too_deep
-from slmfleet.curation.redact import BATCH, Redactor, mapped, strings_in
+from slmfleet.curation.redact import BATCH, Redactor, mapped
 from slmfleet.curation.sources import Log
 from slmfleet.curation.tenant import rules_of
 from slmfleet.store.files import atomic_write
@@ -26,6 +27,7 @@ from slmfleet.wire.records import UsageRecord
 BODIES = ("request", "response", "text")
 TELL_BLOCKS = 40  # about every 10,000 lines
 Say = Callable[[str], None]
+IDS = ("id", "conversation", "escalated_from")
 # What a usage record says of itself. Whatever else a line holds may hold anything.
 STAYS = frozenset(UsageRecord.model_fields) - frozenset(BODIES)
 
@@ -76,20 +78,27 @@ def redact_file(
         raise CurationError("LogNotFound", f"--records {source} is no file")
     redactor, log = Redactor(seed, detector), Log()
     for number, block in enumerate(_blocks(_lines(source, log)), 1):
-        redactor.prepare(text for line in block for text in _texts(line))
-        for line in block:
-            for text in _texts(line):
-                redactor.learn(_conversation(line), text)
+        said = [(line, *_texts(line)) for line in block]
+        redactor.prepare(text for _, texts, _ in said for text in texts)
+        for line, texts, forms in said:
+            own = vocabulary.of_request(line.get("request"))
+            for text in texts:
+                redactor.learn(_conversation(line), text, own)
+            for text in forms:
+                redactor.learn_form(_conversation(line), text)
         if number % TELL_BLOCKS == 0:
             say(f"{log.read:,} lines searched")
     for reason, count in sorted(log.set_aside.items()):
         say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
     done: list[bytes] = []
     for number, block in enumerate(_blocks(_lines(source, Log())), 1):
-        redactor.prepare(text for line in block for text in _texts(line))
+        redactor.prepare(text for line in block for text in _texts(line)[0])
         for line in block:
             clean = redacted(redactor, line)
-            redactor.check(str(line.get("id", len(done))), _texts(clean))
+            texts, forms = _texts(clean)
+            ids = [str(clean[key]) for key in IDS if key in clean]
+            own = vocabulary.of_request(line.get("request"))
+            redactor.check(str(clean.get("id", len(done))), [*ids, *texts], [*ids, *forms], own)
             done.append(orjson.dumps(clean))
         if number % TELL_BLOCKS == 0:
             say(f"{len(done):,} lines redacted")
@@ -126,16 +135,30 @@ def refuse_leaks(found: RedactionReport) -> None:
 
 
 def redacted(redactor: Redactor, line: dict[str, Any]) -> dict[str, Any]:
-    """One line with every text redacted but a record's own ids, times and counts: they stay."""
-    conversation = _conversation(line)
-    change: Callable[[str], str] = lambda text: redactor.redact(conversation, text)  # noqa: E731
-    return {k: v if k in STAYS else mapped(v, change) for k, v in line.items()}
+    """One line with every text redacted. A record's own ids, times and counts stay, but for ids that hold a value."""
+    conversation, own = _conversation(line), vocabulary.of_request(line.get("request"))
+    named = {k: made for k in IDS if k in line and (made := redactor.identity(str(line[k]))) != str(line[k])}
+    return (
+        _changed(
+            line,
+            lambda text: redactor.redact(conversation, text, own),
+            lambda text: redactor.redact_form(conversation, text),
+        )
+        | named
+    )
 
 
-def _texts(line: dict[str, Any]) -> Iterator[str]:
-    for key, value in line.items():
-        if key not in STAYS:
-            yield from strings_in(value)
+def _changed(line: dict[str, Any], text: Change, form: Change) -> dict[str, Any]:
+    """Of a call what was written and its form, each as it is; of what else there is, all texts."""
+    return {
+        k: v if k in STAYS else changed(v, text, form, "content") if k in ("request", "response") else mapped(v, text)
+        for k, v in line.items()
+    }
+
+
+def _texts(line: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """(what was written, the form) of a line."""
+    return collected(lambda text, form: _changed(line, text, form))
 
 
 def _conversation(line: dict[str, Any]) -> str:

@@ -6,17 +6,16 @@ TRL's conversational form: https://huggingface.co/docs/trl/dataset_formats . Arg
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from slmfleet.curation.calls import Call
+from slmfleet.curation.contents import Change, changed
 from slmfleet.curation.language import UNDETERMINED, language_of
-from slmfleet.curation.redact import mapped
 from slmfleet.recognise.frame import text_of
 
 Row = dict[str, Any]
 NEW_WORDS = 10
-_INSTRUCTIONS = ("system", "developer")
+INSTRUCTIONS = ("system", "developer")
 _BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
@@ -30,7 +29,7 @@ def messages_of(call: Call) -> list[Row]:
     listed = given or (request.get("input") if isinstance(request, dict) else None)
     if isinstance(listed, list):
         plain = [row for m in listed if isinstance(m, dict) for row in _items(m)]
-        return messages + [m for m in plain if m["role"] not in _INSTRUCTIONS]
+        return messages + [m for m in plain if m["role"] not in INSTRUCTIONS]
     return [*messages, {"role": "user", "content": call.frame.user}]
 
 
@@ -42,20 +41,18 @@ def answer_of(call: Call, repaired: str | None = None) -> Row:
     return {"role": "assistant", "content": call.answer or "", "tool_calls": calls}
 
 
-def row_of(call: Call, repaired: str | None, change: Callable[[str], str]) -> Row:
-    """A line of a dataset, every text of it changed. `language` where it can be told: the gate judges each apart."""
+def row_of(call: Call, messages: list[Row], text: Change, form: Change) -> Row:
+    """A line of a dataset; `messages`: prompt and answer. `text` is done to what was written, `form` to the rest.
+    `language` where it can be told: the gate judges each apart."""
     row: Row = {
         "id": call.id,
         "conversation": call.conversation,
         "time": call.record.time.isoformat().replace("+00:00", "Z"),
-        "messages": [
-            {k: v if k in ("role", "type") else mapped(v, change) for k, v in m.items()}
-            for m in [*messages_of(call), answer_of(call, repaired)]
-        ],
+        "messages": changed(messages, text, form),
     }
     tools = tools_of(call)
     if tools:
-        row["tools"] = mapped(tools, change)
+        row["tools"] = changed(tools, text, form, "tools")
     if (language := language_of(call.frame.user)) != UNDETERMINED:
         row["language"] = language
     return row
@@ -64,7 +61,7 @@ def row_of(call: Call, repaired: str | None, change: Callable[[str], str]) -> Ro
 def new_text(messages: list[Row]) -> str:
     """What makes a step the same question as another: what came after the answer before it. Step k of a tool loop
     repeats steps 1 to k-1, so the whole of it says little; where the new part is short, what led to it counts too."""
-    said = [m for m in messages if m.get("role") not in _INSTRUCTIONS]
+    said = [m for m in messages if m.get("role") not in INSTRUCTIONS]
     texts: list[str] = []
     words = 0
     for message in reversed(said):

@@ -133,6 +133,10 @@ class Cast:
         """Whether an invented date may stand for a day: it does already, or for no other."""
         return self._days.setdefault(made, day) == day
 
+    def uses(self, folded: str) -> bool:
+        """Whether one of its inventions is this."""
+        return folded in self._used
+
     def is_new(self, folded: str) -> bool:
         """Whether neither the log nor this conversation's inventions hold it."""
         return folded not in self._used and not self.taken(folded)

@@ -207,7 +207,7 @@ def _written_as_they_are(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, A
     """A dataset of a redaction that does nothing to the mail addresses in the first `leaking` rows."""
     for i in range(leaking):
         rows[i]["request"]["messages"][0]["content"] = f"write to anna{i}@corp.com"
-    monkeypatch.setattr(stage.Redactor, "redact", lambda self, conversation, text: text)
+    monkeypatch.setattr(stage.Redactor, "redact", lambda self, conversation, text, *words: text)
     return made(rows)
 
 
@@ -240,6 +240,19 @@ def test_a_redaction_that_leaves_values_everywhere_is_refused_as_that(
     assert len(done.train) == len(done.heldout) == 0
     with pytest.raises(CurationError, match="RedactionLeak"):
         stage.write(done, log_of(rows), stage.Settings("ask"), tmp_path)
+
+
+def test_an_address_in_an_id_or_a_conversation_is_hashed_alike_in_all_files(tmp_path: Path) -> None:
+    rows = lines()
+    for i, row in enumerate(rows):
+        row["conversation"] = f"margaux.delacroix{i // 2}@brandmail.de"
+    for i in (7, 8):
+        rows[i]["id"] = f"mail-{i}@brandmail.de"
+    done = made(rows)
+    assert len({r["conversation"] for r in [*done.train, *done.heldout]}) == 20 and done.leaks == 0
+    written = b"".join([*done.train.lines, *done.heldout.lines, *done.lineage]).decode()
+    assert "brandmail" not in written and '"r00006"' in written
+    assert [json.loads(x)["id"] for x in done.lineage] == [r["id"] for r in [*done.train, *done.heldout]]
 
 
 def test_a_failure_in_a_pod_is_one_small_object(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -160,6 +163,111 @@ def test_a_usage_record_keeps_its_form(tmp_path: Path) -> None:
     assert clean["request"]["messages"][0]["content"] == f"I am {answer}"
     assert clean["request"]["max_tokens"] == 12
     assert answer != "anna@corp.com"
+
+
+def test_an_id_or_a_conversation_that_holds_a_value_becomes_the_same_hash_everywhere(tmp_path: Path) -> None:
+    lines = [
+        {"id": "anna@corp.com", "conversation": "k.quandt@corp.com", "text": "hello"},
+        {"id": "2", "conversation": "k.quandt@corp.com", "text": "of Xaver Quandt", "escalated_from": "anna@corp.com"},
+        {"id": "3", "conversation": "of-quandt", "text": "hello"},
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    rules = Detector(deny=(("of-quandt", "organisation"),))
+    found = redact_file(tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "report.json", detector=rules)
+    written = (tmp_path / "out.jsonl").read_text("utf-8")
+    first, second, third = map(json.loads, written.splitlines())
+    assert "corp" not in written and "quandt" not in written and found.leaks == 0
+    assert first["id"] == second["escalated_from"] != first["conversation"] == second["conversation"]
+    assert second["id"] == "2" and third["conversation"].startswith("redacted-")
+
+
+@pytest.mark.parametrize(
+    "given", ["r00012", "conv-4711", "2ed145f4-7998-1798-8302-0cf694b19e9f", "conv_68c4ab0b660081919707b95b"]
+)
+def test_an_id_that_says_nothing_stays(given: str) -> None:
+    assert Redactor().identity(given) == given
+
+
+class Gpt:
+    """A model that takes these for places and persons, wherever they stand."""
+
+    _TAKEN = re.compile(
+        r"Berlin|gpt-4o-mini|call_\w+|agent_a|kwh|name_of|medium|Marlene|json_schema|minimax", re.IGNORECASE
+    )
+
+    def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int, str]]]:
+        return [[(*m.span(), "place") for m in self._TAKEN.finditer(text)] for text in texts]
+
+
+CHAT = {
+    "model": "gpt-4o-mini",
+    "reasoning": {"effort": "medium"},
+    "provider": "minimax",
+    "tools": [{"type": "function", "function": {"name": "to_agent_a", "description": "in kwh, of Berlin"}}],
+    "response_format": {"type": "json_schema", "json_schema": {"schema": {"required": ["name_of"]}}},
+}
+ASKED = [
+    {"role": "user", "content": [{"type": "text", "text": "I am Marlene of Berlin"}]},
+    {
+        "role": "assistant",
+        "tool_calls": [{"id": "call_Ab1", "function": {"name": "to_agent_a", "arguments": '{"a": "Berlin"}'}}],
+    },
+    {"role": "tool", "tool_call_id": "call_Ab1", "content": "Berlin, 5 kwh"},
+]
+ITEMS = [
+    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "I am Marlene of Berlin"}]},
+    {"type": "function_call", "call_id": "call_Ab1", "name": "to_agent_a", "arguments": '{"a": "Berlin"}'},
+    {"type": "function_call_output", "call_id": "call_Ab1", "output": "Berlin, 5 kwh"},
+]
+BLOCKS = [
+    {
+        "role": "assistant",
+        "content": [{"type": "tool_use", "id": "call_Ab1", "name": "to_agent_a", "input": {"a": "Berlin"}}],
+    },
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_Ab1", "content": "Marlene of Berlin"}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        (
+            {"messages": ASKED},
+            {"created": 1763640368, "choices": [{"message": {"content": "Berlin"}, "finish_reason": "stop"}]},
+        ),
+        ({"input": ITEMS, "instructions": "for Marlene"}, {"created_at": 1763640368, "output": ITEMS}),
+        ({"messages": BLOCKS, "system": "for Marlene"}, {"content": BLOCKS[0]["content"]}),
+        ({"prompt": "Marlene of Berlin"}, {"choices": [{"text": "Berlin"}]}),
+    ],
+)
+def test_of_a_call_the_model_reads_what_was_written_alone(
+    asked: dict[str, Any], answered: dict[str, Any], tmp_path: Path
+) -> None:
+    answered = {"id": "chatcmpl-4155550134", "model": "gpt-4o-mini", **answered}
+    line = {"id": "1", "time": "2026-03-02T08:00:00Z", "request": CHAT | asked, "response": answered}
+    (tmp_path / "in.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    found = redact_file(
+        tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "report.json", detector=Detector(Gpt())
+    )
+    clean = json.loads((tmp_path / "out.jsonl").read_text("utf-8"))
+    assert {k: clean["request"][k] for k in CHAT} == CHAT and found.leaks == 0
+    for key in ("id", "model", "created", "created_at"):
+        assert clean["response"].get(key) == answered.get(key)
+    said = json.dumps([clean["request"][k] for k in asked] + [v for k, v in clean["response"].items() if k != "id"])
+    assert "Berlin" not in said and "Marlene" not in said
+    assert said.count("call_Ab1") == json.dumps([asked, answered]).count("call_Ab1")
+    assert said.count("to_agent_a") == json.dumps([asked, answered]).count("to_agent_a")
+
+
+def test_the_form_of_a_call_is_searched_for_what_its_own_form_vouches_for(tmp_path: Path) -> None:
+    metadata = {"by": "anna@corp.com", "card": 4111111111111111, "ours": "Quandt & Co", "n": 5}
+    line = {"id": "1", "time": "2026-03-02T08:00:00Z", "request": {"prompt": "hello", "metadata": metadata}}
+    (tmp_path / "in.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    rules = Detector(deny=(("Quandt", "organisation"),))
+    redact_file(tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "report.json", detector=rules)
+    clean = json.loads((tmp_path / "out.jsonl").read_text("utf-8"))["request"]
+    assert not [v for v in ("corp.com", "4111111111111111", "Quandt") if v in json.dumps(clean)]
+    assert clean["prompt"] == "hello" and clean["metadata"]["n"] == 5
 
 
 HOSTILE = ["postgres://a:", "a", "Xa-", "a@", "://", "1 ", "1-", "eyJaaaaaaaa.", "key=", "1:", "Ab ", "(1"]
