@@ -27,6 +27,7 @@ from typing import Any
 from slmtrain import data
 from slmtrain.card import LOW_SHARE, warning, write_card
 from slmtrain.curve import thinned
+from slmtrain.dataset import refuse_unfit
 from slmtrain.errors import OneLine, Refused, run_command
 from slmtrain.files import (
     RESULT,
@@ -42,6 +43,7 @@ from slmtrain.files import (
 )
 from slmtrain.job import METHODS, Config, Job, read_config
 from slmtrain.launch import ProgressLines, run_workers, start_ray
+from slmtrain.places import DATASET, Place, clash
 from slmtrain.recipes import RECIPES, distill, qlora, writes
 
 SCHEMA = "slmtrain/training/v1"
@@ -59,6 +61,7 @@ def refuse_what_cannot_run(method: str, dataset: Path, base: Path, teacher: Path
     """Everything that can be known before Ray starts."""
     if method == "qlora":
         qlora.refuse_what_cannot_run()
+    refuse_unfit(dataset)
     if next(data.read_lines(dataset / "train.jsonl"), None) is None:
         raise Refused("TooFewExamples", f"{dataset / 'train.jsonl'} is empty")
     for folder in filter(None, (base, teacher)):
@@ -181,12 +184,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="full, dora: write an adapter of the rank that a pool can serve, not a whole model",
     )
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    given.checkpoints = given.checkpoints or given.out.parent / f"{given.out.name}.checkpoints"
+    if told := clash(
+        [Place("--dataset", given.dataset, DATASET), Place("--base", Path(given.base)),
+         Place("--teacher", Path(given.teacher) if given.teacher else None),
+         Place("--config", Path(given.config) if given.config and len(given.config) < 256 else None)],
+        [Place("--out", given.out, (), whole=True), Place("--checkpoints", given.checkpoints, ()),
+         Place("--progress", given.progress)],
+    ):  # fmt: skip
+        parser.error(told)
+    return given
 
 
 def main() -> None:
     given = parse_arguments()
-    checkpoints = given.checkpoints or given.out.parent / f"{given.out.name}.checkpoints"
+    checkpoints = given.checkpoints
     progress = given.progress or checkpoints / "progress.json"
     if given.workers < 1:
         raise Refused("BadInput", "--workers must be 1 or more")

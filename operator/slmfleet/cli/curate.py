@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from slmfleet.cli.paths import DATASET, RUN, Named, files, refuse_overwriting
 from slmfleet.cli.problem import fail, ready_file, ready_folder
 from slmfleet.cli.redact import DENY_HELP, MODEL_HELP, PATTERNS_HELP, reported
 
@@ -31,7 +32,10 @@ def curate(
     patterns: Annotated[Path | None, typer.Option(help=PATTERNS_HELP)] = None,
     languages: Annotated[str, typer.Option(help="Only these, e.g. en,de (ISO 639-1); all where empty.")] = "",
     max_tokens: Annotated[int, typer.Option(min=0, help="Longest call, prompt and answer; 0: any.")] = 16_384,
-    max_origin_share: Annotated[float, typer.Option(min=0.01, max=1, help="Most rows of one origin.")] = 0.5,
+    max_origin_share: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1, help="Most rows of one origin; default: 0.5, where there are many origins."),
+    ] = None,
     max_examples: Annotated[int, typer.Option(min=1, help="Most rows to train on; a fair sample of more.")] = 100_000,
     signs: Annotated[bool, typer.Option(help="Leave out what a tool refused or a user corrected.")] = True,
     quiet_seconds: Annotated[
@@ -60,6 +64,11 @@ def curate(
         if code not in LANGUAGES:
             fail(f"--languages {code}: not one that can be told; these can: {', '.join(LANGUAGES)}")
     after, before = _time("--since", since), _time("--until", until)
+    refuse_overwriting(
+        [Named("--records", records, log=True), Named("--clusters", clusters, RUN), Named("--identity", identity),
+         Named("--patterns", patterns), *files("--deny", deny)],
+        [Named("--out", out, DATASET), Named("--rejected", rejected)],
+    )  # fmt: skip
     use = Workers(workers or 1, ray) if workers or ray else None
     with reported():
         found = stage.read_clusters(clusters)

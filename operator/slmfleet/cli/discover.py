@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from slmfleet.cli.paths import RUN, Named, files, refuse_overwriting
 from slmfleet.cli.problem import fail, ready_file, ready_folder
 from slmfleet.cli.redact import DENY_HELP, MODEL_HELP, PATTERNS_HELP, reported
 from slmfleet.curation.sample import Bounds
@@ -45,6 +46,9 @@ def discover(
     in_use: Annotated[
         Path | None, typer.Option(help="The classifier.npz that gateways use: measured beside the new one.")
     ] = None,
+    missing_ok: Annotated[
+        bool, typer.Option("--missing-ok", help="Note that an earlier run or classifier is not there; go on without.")
+    ] = False,
     publish: Annotated[Path | None, typer.Option(help="The store's router/ folder: the classifier by digest.")] = None,
     embedder: Annotated[
         str | None, typer.Option(help="What reads meaning: lexical, a sentence-transformers folder or name.")
@@ -80,6 +84,20 @@ def discover(
 
     if (name_with is None) != (name_model is None):
         fail("--name-with and --name-model: give both, or neither")
+    runs = dict(map(_task_and_folder, trained or ()))
+    refuse_overwriting(
+        [Named("--records", records, log=True), Named("--identity", identity), Named("--patterns", patterns),
+         *files("--deny", deny)],
+        [Named("--out", out, RUN), Named("--publish", publish, ()), Named("--rejected", rejected)],
+    )  # fmt: skip
+    # An earlier run may be the folder of --out: it is read before, and the new run takes its place.
+    refuse_overwriting(
+        [Named("--previous", previous, RUN), Named("--in-use", in_use),
+         *(Named("--trained", folder, RUN) for folder in runs.values())],
+        [Named("--rejected", rejected)],
+    )  # fmt: skip
+    if not missing_ok:
+        _refuse_missing(previous, runs, in_use)
     with reported():
         asked = Endpoint(name_with, name_model, name_key_env) if name_with and name_model else None
         namer = Namer(asked) if asked is not None else None
@@ -95,13 +113,15 @@ def discover(
         if previous is not None and not earlier:
             say(f"--previous {previous} holds no task of an earlier run: every name is new")
         learned = {}
-        for task, folder in map(_task_and_folder, trained or ()):
+        for task, folder in runs.items():
             learned[task] = stage.read_previous(folder, "--trained")
             if not any(each.name == task for each in learned[task]):
                 say(f"--trained {task}={folder}: that run holds no task {task}, so drift is not measured from it")
         log = read_log(records, identity, source, rejected, Bounds(max_records, max_mib << 20), say)
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
+        for line in log.said_of_ignored():
+            say(line)
         if not log.records:
             say(f"{records}: {log.read} lines, none of them a call; --source names what wrote them")
         share = log.sample.share if log.sample is not None else 1.0
@@ -122,6 +142,17 @@ def discover(
     for line in found.left:
         typer.echo(f"{'(stays with the LLM)':<48} {line}")
     typer.echo(f"{len(result.clusters.clusters)} tasks, {result.clusters.unassigned} calls without one, in {out}")
+
+
+def _refuse_missing(previous: Path | None, runs: dict[str, Path], in_use: Path | None) -> None:
+    """A typing error here would give every task a new name, or leave its drift unmeasured."""
+    if in_use is not None and not in_use.is_file():
+        fail(f"--in-use {in_use}: there is no such file; name a classifier.npz, or go on without it with --missing-ok")
+    folders = {f"--previous {previous}": previous} if previous is not None else {}
+    folders |= {f"--trained {task}={folder}": folder for task, folder in runs.items()}
+    for said, folder in folders.items():
+        if not folder.is_dir():
+            fail(f"{said}: there is no such folder; name an earlier run's, or go on without it with --missing-ok")
 
 
 def _task_and_folder(given: str) -> tuple[str, Path]:

@@ -63,7 +63,7 @@ class Settings:
     seed: int = 0
     languages: tuple[str, ...] = ()
     max_tokens: int = 16_384
-    max_origin_share: float = 0.5
+    max_origin_share: float | None = None
     max_examples: int = 100_000
     signs: bool = True
     quiet_seconds: float | None = None
@@ -137,6 +137,9 @@ class Dataset:
     overlap: int = 0
     harder: bool = False
     unfinished: int = 0
+    origins: int = 0
+    origin_share: float | None = None
+    largest_origin: float | None = None
     leaks: int = 0
 
 
@@ -194,11 +197,15 @@ def curate(
                 say(f"{number} records read")
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples.get(reason, '')})")
+        for line in log.said_of_ignored():
+            say(line)
         done.members, done.records = len(members) - members.refused.count(REPEATED), members.records
         say(f"{done.members} of {done.records} records are {settings.cluster}")
         decision = decide(members, settings.limits)
         say(f"{len(decision.sides)} calls kept; redacting")
         _account(done, log, members, decision)
+        if done.origin_share is not None and done.origin_share > (settings.max_origin_share or 1):
+            say(f"--max-origin-share {settings.max_origin_share} cannot hold here: {done.origin_share:.4f} is kept to")
         _redact(members, decision, done)
     if settings.languages and (untold := done.languages[UNDETERMINED]):
         say(f"{untold} of {done.languages.total()} rows are too short to tell their language, and stay")
@@ -240,6 +247,8 @@ def _account(done: Dataset, log: Log, members: Members, decision: Decision) -> N
         done.dropped.update(dropped)
     done.answered, done.models = members.answered, members.models
     done.overlap, done.harder, done.unfinished = decision.overlap, decision.harder, decision.unfinished
+    done.origins, done.origin_share = decision.origins, decision.origin_share
+    done.largest_origin = decision.largest_origin
 
 
 def _redact(members: Members, decision: Decision, done: Dataset) -> None:
@@ -317,19 +326,33 @@ def _too_few(done: Dataset, settings: Settings) -> None:
     )
 
 
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
+
+
+def digest_of(train: str, heldout: str) -> str:
+    """A dataset's name, from the hexadecimal SHA-256 of each side. Training, evaluation and every revision carry it:
+    `slmtrain.files.dataset_digest` makes the same of the files."""
+    return "sha256:" + hashlib.sha256(f"{train}\n{heldout}".encode()).hexdigest()
+
+
 def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationResult:
-    """Write the dataset, report.json last. Raises CurationError after it where the leak test failed."""
+    """Write the dataset, report.json last. Raises CurationError after it where the leak test failed: then no rows lie
+    there, not even those of an earlier run."""
     (out / "report.json").unlink(missing_ok=True)
     digests = []
     for name, lines in (
         ("train.jsonl", done.train.lines), ("heldout.jsonl", done.heldout.lines), ("lineage.jsonl", done.lineage)
     ):  # fmt: skip
         data = b"".join(lines)
-        atomic_write(out / name, data)
+        if done.leaks and lines is not done.lineage:
+            (out / name).unlink(missing_ok=True)
+        else:
+            atomic_write(out / name, data)
         digests.append(hashlib.sha256(data).hexdigest())
     worth = done.cluster.suitability
     result = CurationResult(
-        dataset_digest="sha256:" + hashlib.sha256("\n".join(digests[:2]).encode()).hexdigest(),
+        dataset_digest=digest_of(*digests[:2]),
         train=len(done.train),
         heldout=len(done.heldout),
         conversations=len(done.conversations),
@@ -345,6 +368,9 @@ def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationRes
         overlap=done.overlap,
         unfinished=done.unfinished,
         heldout_harder=done.harder,
+        origins=done.origins,
+        origin_share=_rounded(done.origin_share),
+        largest_origin_share=_rounded(done.largest_origin),
         llm_agreement=worth.agreement if worth else None,
         llm_agreement_pairs=worth.agreement_pairs if worth else 0,
         lineage_digest=f"sha256:{digests[2]}",
