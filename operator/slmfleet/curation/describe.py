@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slmfleet.curation import formats, judge
+from slmfleet.curation import formats, judge, naming
 from slmfleet.curation.calls import Call, answered_by_llm
 from slmfleet.curation.detect import Detector
 from slmfleet.curation.naming import Likeness
@@ -42,7 +42,7 @@ class Cluster:
 @dataclass(frozen=True)
 class Whole:
     """What of the whole log each task is measured against. `own`: frames that are always one task. `learned`: tasks of
-    the run that a task's specialist learned from, by its name."""
+    the run that a task's specialist learned from, by its name. `denied`: words that tasks are not compared by."""
 
     records: int
     tokens: int
@@ -51,6 +51,7 @@ class Whole:
     before: Sequence[Likeness]
     detector: Detector
     learned: Mapping[str, Sequence[Likeness]]
+    denied: Container[str] = frozenset()
 
 
 def whole_of(
@@ -60,6 +61,7 @@ def whole_of(
     before: Sequence[Likeness],
     detector: Detector,
     learned: Mapping[str, Sequence[Likeness]],
+    denied: Container[str] = frozenset(),
 ) -> Whole:
     of_cluster: dict[str, list[Call]] = {}
     for call in calls:
@@ -67,7 +69,7 @@ def whole_of(
         if name is not None:
             of_cluster.setdefault(name, []).append(call)
     tokens = sum(sum(c.tokens) for c in usable)
-    return Whole(len(calls), tokens, own_frames(usable, assigned), of_cluster, before, detector, learned)
+    return Whole(len(calls), tokens, own_frames(usable, assigned), of_cluster, before, detector, learned, denied)
 
 
 def own_frames(usable: Sequence[Call], assigned: Mapping[str, str | None]) -> dict[str, str]:
@@ -91,6 +93,7 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
     shapes = [shape_of(c) for c in cluster.members]
     tokens = [c.tokens for c in answered]
     signature = _signature(cluster, whole)
+    trained = naming.without(whole.denied, whole.learned.get(cluster.name, ()))
     patterns = replace(whole.detector, model=None)
     ids = hashlib.sha256("\n".join(sorted(c.id for c in members)).encode())
     ids.update(signature.model_dump_json().encode())
@@ -118,8 +121,8 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
         examples=examples_of(cluster, whole.detector),
         narrow=narrow,
         parts=list(cluster.parts),
-        drift=judge.drift(members, cluster.like, share, whole.before),
-        drift_trained=judge.drift(members, cluster.like, share, whole.learned.get(cluster.name, ())),
+        drift=judge.drift(members, cluster.like, share, whole.before, whole.denied),
+        drift_trained=judge.drift(members, cluster.like, share, trained, whole.denied),
         suitability=judge.suitability(
             members, expected, cohesion=cohesion, left=None if narrow else cluster.group.reason, token_share=token_share
         ),

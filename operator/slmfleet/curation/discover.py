@@ -19,7 +19,7 @@ from typing import Any
 
 from slmfleet.curation import embed, judge, naming, router
 from slmfleet.curation.asking import Namer
-from slmfleet.curation.called import Names
+from slmfleet.curation.called import Names, names_of, own_words
 from slmfleet.curation.calls import Call, call_of
 from slmfleet.curation.describe import Cluster, describe, own_frames, whole_of
 from slmfleet.curation.detect import Detector
@@ -104,7 +104,7 @@ def discover(
     floor = settings.floor(len(calls), NARROW_SIZE, NARROW_SHARE)
     kept = [g for g in groups if g.narrow and len(g.members) >= floor]
     few = [g for g in groups if g.narrow and g not in kept]
-    names = Names(previous, settings.detector or default_detector(), settings.namer)
+    names = names_of(calls, own_words(usable, kept), previous, settings.detector or default_detector(), settings.namer)
     clusters = _named(usable, kept, names)
     say(f"{len(clusters)} tasks: " + ", ".join(f"{c.name} ({len(c.members)})" for c in clusters))
     assigned: dict[str, str | None] = {c.id: None for c in calls}
@@ -117,12 +117,12 @@ def discover(
     free = _free(loose, clusters, names, embedder, settings, len(calls), say)
     for cluster in free:
         assigned.update((m.id, cluster.name) for m in cluster.members)
-    whole = whole_of(calls, usable, assigned, previous, names.detector, learned)
+    whole = whole_of(calls, usable, assigned, names.previous, names.detector, learned, names.denied)
     clusters += free
     found = [describe(c, whole) for c in clusters]
     words = {w for c in clusters for w in c.like.centroid}
     known = [
-        replace(c.like, share=f.share, narrow=f.narrow, strange=judge.strange_share(c.members, words))
+        replace(c.like, share=f.share, narrow=f.narrow, strange=judge.strange_share(c.members, words, names.denied))
         for c, f in zip(clusters, found, strict=True)
     ]
     silent = sum(1 for c in calls if c.set_aside == "no answer" and assigned[c.id] is not None)
@@ -134,7 +134,7 @@ def discover(
         clusters=found,
         embedder=embedder.name,
         naming=settings.namer.report() if settings.namer is not None else None,
-        changes=judge.changes(known, previous),
+        changes=judge.changes(known, names.previous),
     )
     return Findings(file, assigned, known, trained, _left(groups, kept, assigned, usable), dict(whole.own))
 
@@ -235,7 +235,7 @@ def _likeness(
     members: Sequence[Call], labels: LabelField | None, denied: Container[str] = frozenset(), common: int = 5
 ) -> Likeness:
     """What the next run compares: labels, frames, and words that at least `common` calls share."""
-    count = Counter(w for c in members for w in set(words_of(c.frame.user[:600])))
+    count = Counter(w for c in members for w in set(words_of(c.frame.user[:naming.READ_CHARACTERS])))
     kept = ((w, n) for w, n in count.most_common(400) if n >= common and w not in denied and not w.isdigit())
     words = {w: round(n / len(members), 5) for w, n in kept}
     frames = frozenset(c.fingerprint for c in members if not c.frame.is_empty)
