@@ -22,6 +22,7 @@ from slmfleet.curation.entities import EntityModel
 from slmfleet.curation.personal import common_words
 from slmfleet.curation.redact import BELIEVED_SHARE, MIN_VALUE_CHARACTERS
 from slmfleet.curation.seeker import Seeker
+from slmfleet.curation.spans import Span
 from slmfleet.curation.words import words_of
 
 FEWEST_CALLS = 3
@@ -49,6 +50,12 @@ class Believed:
         names = [(w, k) for w, k in sorted(self.kinds.items()) if k in SOFT and len(w) >= MIN_VALUE_CHARACTERS]
         return replace(detector, model=_WithWords(detector.model, Seeker(names))) if names else detector
 
+    def masked(self, texts: Sequence[str], detector: Detector) -> list[str]:
+        """What is asked, whoever asks: a word for its kind in place of each value that patterns find, and of each name
+        that is believed to be one."""
+        spans = self.added_to(replace(detector, model=None)).find(texts)
+        return [_masked(text, found) for text, found in zip(texts, spans, strict=True)]
+
 
 @dataclass(frozen=True)
 class _WithWords:
@@ -61,6 +68,18 @@ class _WithWords:
         found = self.inner.spans(texts) if self.inner is not None else [[] for _ in texts]
         known = ([(s.start, s.end, s.kind) for s in self.words.spans(text)] for text in texts)
         return [sorted([*some, *more]) for some, more in zip(found, known, strict=True)]
+
+
+def _masked(text: str, spans: Sequence[Span]) -> str:
+    """Names that stand beside each other, first and last, are one."""
+    out: list[str] = []
+    at, before = 0, ""
+    for span in spans:
+        between = text[at : span.start]
+        if span.kind != before or between.strip():
+            out += [between, span.kind.replace("_", " ")]
+        at, before = span.end, span.kind
+    return "".join([*out, text[at:]])
 
 
 def believed(texts: Iterable[str], detector: Detector, own: Container[str] = frozenset()) -> Believed:

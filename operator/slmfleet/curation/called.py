@@ -64,6 +64,10 @@ class Names:
         title, about = self._line(said.title, TITLE_CHARACTERS), self._line(said.description, ABOUT_CHARACTERS)
         return title, about, slug_of(said.slug, first, self.denied)
 
+    def asked(self, texts: Sequence[str]) -> list[str]:
+        """Inputs by what is asked: see `Believed.masked`."""
+        return self.private.masked(texts, self.detector)
+
     def _line(self, text: str, most: int) -> str:
         patterns = self.private.added_to(replace(self.detector, model=None))
         return one_line(redacted(patterns, one_line(text, most)), most)

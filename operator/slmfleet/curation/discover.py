@@ -110,7 +110,7 @@ def discover(
     assigned: dict[str, str | None] = {c.id: None for c in calls}
     for cluster in clusters:
         assigned.update((m.id, cluster.name) for m in cluster.members)
-        cluster.parts = _parts(cluster, embedder, settings.seed, names.denied)
+        cluster.parts = _parts(cluster, embedder, settings.seed, names)
     trained = _train(usable, calls, clusters, assigned, settings, say) if clusters else None
     tabu = {usable[i].id for g in few for i in g.members}
     loose = [c for c in calls if assigned[c.id] is None and c.id not in tabu and _is_loose(c, bool(clusters))]
@@ -173,7 +173,7 @@ def _free(
         say(f"sorting {len(loose):,} free calls by their meaning")
     least = settings.floor(records, FREE_SIZE, FREE_SHARE)
     clusters = []
-    for members in find_free(loose, embedder, min_size=least, seed=settings.seed, say=say):
+    for members in find_free(loose, embedder, min_size=least, seed=settings.seed, say=say, asked=names.asked):
         mine = [loose[i] for i in members]
         shapes = [shape_of(c) for c in mine]
         verdict = narrowness(mine, shapes)
@@ -192,17 +192,17 @@ def _free(
     return clusters
 
 
-def _parts(cluster: Cluster, embedder: Embedder, seed: int, denied: Container[str]) -> tuple[Part, ...]:
+def _parts(cluster: Cluster, embedder: Embedder, seed: int, names: Names) -> tuple[Part, ...]:
     """A task's meanings, from a sample of its calls; none where it shows no structure."""
     step = max(1, len(cluster.members) // PART_CALLS)
     sample = cluster.members[::step][:PART_CALLS]
-    groups = meanings_within(sample, embedder, min_size=PART_SIZE, seed=seed)
+    groups = meanings_within(sample, embedder, min_size=PART_SIZE, seed=seed, asked=names.asked)
     if len(groups) < 2:
         return ()
     taken: set[str] = set()
     parts = []
     calls = [[sample[i] for i in group] for group in groups]
-    for group, terms in zip(calls, naming.own_terms(calls, 5, denied), strict=True):
+    for group, terms in zip(calls, naming.own_terms(calls, 5, names.denied), strict=True):
         name = naming.unique(naming.slug(terms[:3]), taken)
         taken.add(name)
         parts.append(Part(name=name, size=round(len(group) * len(cluster.members) / len(sample)), terms=terms))

@@ -20,6 +20,8 @@ from slmfleet.curation.sources import Log
 from slmfleet.wire.records import UsageRecord
 
 PERSONS = ["Katharina Oyelaran", "Torsten Brandstetter", "Priyanka Delacroix"]
+FIRST = ["Annelore", "Wolfgang", "Sibylle", "Giuseppe", "Fernando", "Margaux", "Dagmar", "Heike"]
+LAST = ["Kowalczyk", "Vandenbroucke", "Szczepanski", "Lindqvist", "Abernathy", "Mazzantini"]
 WORDS = [word.lower() for person in PERSONS for word in person.split()]
 
 
@@ -57,8 +59,7 @@ def test_nothing_that_discovery_writes_has_a_person_in_it(found: Findings, tmp_p
 
 
 def test_names_and_terms_are_of_what_is_asked(found: Findings) -> None:
-    free = [c for c in found.clusters.clusters if not c.narrow]
-    words = {w for c in free for w in c.name.split("-") if w.isalpha()}
+    words = {w for c in found.clusters.clusters if not c.narrow for w in c.name.split("-") if w.isalpha()}
     assert words and words <= {*GOODS, "close", "order", "delivered", "look"}
     assert {"order", "delivered", "refund"} <= {w for t in found.likeness for w in t.centroid}
 
@@ -120,6 +121,25 @@ def test_a_believed_name_is_replaced_in_texts_where_the_model_does_not_see_it() 
     assert "Quandt" not in redacted(detector, "the letter from Quandt about ab12")
     assert redacted(detector, "mail xaver.quandt@corp-mail.com") != "mail xaver.quandt@corp-mail.com"
     assert Names((), detector, private=words).denied.words == {"quandt", "ab12"}
+
+
+def test_free_calls_are_grouped_by_what_is_asked_and_not_by_who_asks() -> None:
+    rng, people = random.Random(6), [f"{a} {b}" for a in FIRST for b in LAST]
+    lines = []
+    for number in range(300):
+        person = rng.choice(people)
+        text = f"Please look at order 7{number:04d} of {person}, {person.split()[0].lower()}{number}@corp-mail.com."
+        text += rng.choice([" Close it if it was delivered.", " Send the invoice again to the new address."])
+        messages = [{"role": "system", "content": "You look after orders."}, {"role": "user", "content": text}]
+        lines.append(record(number, messages, f"I did what you asked for with order 7{number:04d}, as you wished."))
+    groups = discover(log_of(lines), Settings(embedder="lexical")).clusters.clusters
+    assert 1 <= len(groups) <= 2 and sum(c.size for c in groups) >= 290
+
+
+def test_what_is_masked_is_named_by_its_kind() -> None:
+    words = Believed({"annelore": "name", "mazzantini": "name", "visano": "place"})
+    texts = ["Annelore Mazzantini of Visano, a.m@corp-mail.com", "order 17 of annelore", "nothing to mask"]
+    assert words.masked(texts, Detector()) == ["name of place, email", "order 17 of name", "nothing to mask"]
 
 
 def test_calls_without_a_text_have_no_words() -> None:
