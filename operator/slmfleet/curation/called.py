@@ -6,30 +6,40 @@ is asked about each task once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 
 from slmfleet.curation import naming
 from slmfleet.curation.asking import Namer
+from slmfleet.curation.believed import Believed, believed
+from slmfleet.curation.calls import Call
 from slmfleet.curation.describe import Cluster, examples_of, redacted
 from slmfleet.curation.detect import Detector
-from slmfleet.curation.naming import DeniedWords, Likeness
+from slmfleet.curation.naming import READ_CHARACTERS, DeniedWords, Likeness
+from slmfleet.curation.shapes import shape_of
 from slmfleet.curation.spoken import ABOUT_CHARACTERS, TITLE_CHARACTERS, one_line, slug_of
+from slmfleet.curation.tasks import Group
+from slmfleet.curation.words import words_of
+
+OWN_KEYS = 0.5
 
 
 @dataclass(frozen=True)
 class Names:
     """`previous`: the tasks of the run before. `namer`: asked about tasks that have no title yet; None asks nobody.
-    `reserved`: names of declared tasks."""
+    `reserved`: names of declared tasks. `private`: words that may be in no name, beside those of the detector's deny
+    list."""
 
     previous: Sequence[Likeness]
     detector: Detector
     namer: Namer | None = None
     reserved: frozenset[str] = frozenset()
+    private: Believed = field(default_factory=Believed)
     denied: DeniedWords = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "denied", naming.denied_words(self.detector.deny))
+        object.__setattr__(self, "denied", naming.denied_words(self.detector.deny, self.private.words))
 
     def give(
         self, cluster: Cluster, known: str | None, taken: set[str], form: Sequence[str] = (), terms: Sequence[str] = ()
@@ -49,11 +59,43 @@ class Names:
         before = next((p for p in self.previous if p.name == known and p.title), None)
         if before is not None:
             self.namer.keep()
-            return before.title, before.about, None
+            return self._line(before.title, TITLE_CHARACTERS), self._line(before.about, ABOUT_CHARACTERS), None
         said = self.namer.ask(examples_of(cluster, self.detector))
         if said is None:
             return "", "", None
-        patterns = replace(self.detector, model=None)
-        title = one_line(redacted(patterns, one_line(said.title, TITLE_CHARACTERS)), TITLE_CHARACTERS)
-        about = one_line(redacted(patterns, one_line(said.description, ABOUT_CHARACTERS)), ABOUT_CHARACTERS)
+        title, about = self._line(said.title, TITLE_CHARACTERS), self._line(said.description, ABOUT_CHARACTERS)
         return title, about, slug_of(said.slug, first, self.denied)
+
+    def asked(self, texts: Sequence[str]) -> list[str]:
+        """Inputs by what is asked: see `Believed.masked`."""
+        return self.private.masked(texts, self.detector)
+
+    def _line(self, text: str, most: int) -> str:
+        patterns = self.private.added_to(replace(self.detector, model=None))
+        return one_line(redacted(patterns, one_line(text, most)), most)
+
+
+def names_of(
+    calls: Sequence[Call],
+    own: Container[str],
+    previous: Sequence[Likeness],
+    detector: Detector,
+    namer: Namer | None,
+    reserved: frozenset[str] = frozenset(),
+) -> Names:
+    """Names without words that redaction takes for personal ones in these calls. `own`: see `own_words`. The earlier
+    run's tasks are compared without them, too: it may have kept some."""
+    read = (c.frame.user[:READ_CHARACTERS] for c in calls if c.set_aside in (None, "no answer"))
+    found = believed(read, detector, own)
+    names = Names(previous, found.added_to(detector), namer, reserved, found)
+    return replace(names, previous=naming.without(names.denied, previous))
+
+
+def own_words(calls: Sequence[Call], groups: Sequence[Group]) -> frozenset[str]:
+    """The application's words: labels, names of tools, and keys that most of a group's answers have."""
+    said = {t for c in calls for t in (*c.frame.tools, *(name for name, _ in c.tool_calls))}
+    for group in groups:
+        said.update(group.labels.support if group.labels else ())
+        keys = Counter(k for i in group.members for k in shape_of(calls[i]).keys)
+        said.update(k for k, n in keys.items() if n >= OWN_KEYS * len(group.members))
+    return frozenset(w for text in said for w in words_of(text))

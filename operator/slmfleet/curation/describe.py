@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slmfleet.curation import formats, judge
+from slmfleet.curation import formats, judge, naming
 from slmfleet.curation.calls import Call, answered_by_llm
 from slmfleet.curation.detect import Detector
 from slmfleet.curation.naming import Likeness
@@ -45,7 +45,7 @@ class Cluster:
 @dataclass(frozen=True)
 class Whole:
     """What of the whole log each task is measured against. `own`: frames that are always one task. `learned`: tasks of
-    the run that a task's specialist learned from, by its name."""
+    the run that a task's specialist learned from, by its name. `denied`: words that tasks are not compared by."""
 
     records: int
     tokens: int
@@ -54,6 +54,7 @@ class Whole:
     before: Sequence[Likeness]
     detector: Detector
     learned: Mapping[str, Sequence[Likeness]]
+    denied: Container[str] = frozenset()
 
 
 def whole_of(
@@ -63,6 +64,7 @@ def whole_of(
     before: Sequence[Likeness],
     detector: Detector,
     learned: Mapping[str, Sequence[Likeness]],
+    denied: Container[str] = frozenset(),
 ) -> Whole:
     of_cluster: dict[str, list[Call]] = {}
     for call in calls:
@@ -70,7 +72,7 @@ def whole_of(
         if name is not None:
             of_cluster.setdefault(name, []).append(call)
     tokens = sum(sum(c.tokens) for c in usable)
-    return Whole(len(calls), tokens, own_frames(usable, assigned), of_cluster, before, detector, learned)
+    return Whole(len(calls), tokens, own_frames(usable, assigned), of_cluster, before, detector, learned, denied)
 
 
 def own_frames(usable: Sequence[Call], assigned: Mapping[str, str | None]) -> dict[str, str]:
@@ -95,6 +97,7 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
     tokens = [c.tokens for c in answered]
     task = cluster.task
     signature = _signature(cluster, whole) if task is None else _as_declared(cluster, task)
+    trained = naming.without(whole.denied, whole.learned.get(cluster.name, ()))
     patterns = replace(whole.detector, model=None)
     ids = hashlib.sha256("\n".join(sorted(c.id for c in members)).encode())
     ids.update(signature.model_dump_json().encode())
@@ -124,8 +127,8 @@ def describe(cluster: Cluster, whole: Whole) -> FoundCluster:
         narrow=narrow or task is not None,
         declared=task is not None,
         parts=list(cluster.parts),
-        drift=judge.drift(members, cluster.like, share, whole.before),
-        drift_trained=judge.drift(members, cluster.like, share, whole.learned.get(cluster.name, ())),
+        drift=judge.drift(members, cluster.like, share, whole.before, whole.denied),
+        drift_trained=judge.drift(members, cluster.like, share, trained, whole.denied),
         suitability=judge.suitability(
             members, expected, cohesion=cohesion, left=None if narrow else cluster.group.reason, token_share=token_share
         ),

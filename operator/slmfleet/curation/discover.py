@@ -19,7 +19,7 @@ from typing import Any
 
 from slmfleet.curation import declared, embed, judge, naming, router
 from slmfleet.curation.asking import Namer
-from slmfleet.curation.called import Names
+from slmfleet.curation.called import Names, names_of, own_words
 from slmfleet.curation.calls import Call, call_of
 from slmfleet.curation.describe import Cluster, describe, own_frames, whole_of
 from slmfleet.curation.detect import Detector
@@ -114,13 +114,15 @@ def discover(
     few = [g for g in groups if g.narrow and g not in kept]
     by_hand = frozenset(task.name for task in settings.declared)
     before = [p for p in previous if p.name not in by_hand]
-    names = Names(before, settings.detector or default_detector(), settings.namer, by_hand)
+    detector = settings.detector or default_detector()
+    names = names_of(calls, own_words(usable, kept), before, detector, settings.namer, by_hand)
+    previous = naming.without(names.denied, previous)
     clusters = _named(usable, kept, names)
     say(f"{len(clusters)} tasks: " + ", ".join(f"{c.name} ({len(c.members)})" for c in clusters))
     assigned: dict[str, str | None] = {c.id: claimed.get(c.id) for c in calls}
     for cluster in clusters:
         assigned.update((m.id, cluster.name) for m in cluster.members)
-        cluster.parts = _parts(cluster, embedder, settings.seed, names.denied)
+        cluster.parts = _parts(cluster, embedder, settings.seed, names)
     trained = _train(usable, others, clusters, assigned, settings, say) if clusters else None
     tabu = {usable[i].id for g in few for i in g.members}
     loose = [c for c in others if assigned[c.id] is None and c.id not in tabu and _is_loose(c, bool(clusters))]
@@ -128,12 +130,12 @@ def discover(
     for cluster in free:
         assigned.update((m.id, cluster.name) for m in cluster.members)
     answered = [c for c in calls if c.set_aside is None]
-    whole = whole_of(calls, answered, assigned, previous, names.detector, learned)
+    whole = whole_of(calls, answered, assigned, previous, names.detector, learned, names.denied)
     clusters += [*free, *_declared(calls, claimed, names, settings.declared, say)]
     found = [describe(c, whole) for c in clusters]
     words = {w for c in clusters for w in c.like.centroid}
     known = [
-        replace(c.like, share=f.share, narrow=f.narrow, strange=judge.strange_share(c.members, words))
+        replace(c.like, share=f.share, narrow=f.narrow, strange=judge.strange_share(c.members, words, names.denied))
         for c, f in zip(clusters, found, strict=True)
     ]
     silent = sum(1 for c in calls if c.set_aside == "no answer" and assigned[c.id] is not None)
@@ -197,7 +199,7 @@ def _free(
         say(f"sorting {len(loose):,} free calls by their meaning")
     least = settings.floor(records, FREE_SIZE, FREE_SHARE)
     clusters = []
-    for members in find_free(loose, embedder, min_size=least, seed=settings.seed, say=say):
+    for members in find_free(loose, embedder, min_size=least, seed=settings.seed, say=say, asked=names.asked):
         mine = [loose[i] for i in members]
         shapes = [shape_of(c) for c in mine]
         verdict = narrowness(mine, shapes)
@@ -216,17 +218,17 @@ def _free(
     return clusters
 
 
-def _parts(cluster: Cluster, embedder: Embedder, seed: int, denied: Container[str]) -> tuple[Part, ...]:
+def _parts(cluster: Cluster, embedder: Embedder, seed: int, names: Names) -> tuple[Part, ...]:
     """A task's meanings, from a sample of its calls; none where it shows no structure."""
     step = max(1, len(cluster.members) // PART_CALLS)
     sample = cluster.members[::step][:PART_CALLS]
-    groups = meanings_within(sample, embedder, min_size=PART_SIZE, seed=seed)
+    groups = meanings_within(sample, embedder, min_size=PART_SIZE, seed=seed, asked=names.asked)
     if len(groups) < 2:
         return ()
     taken: set[str] = set()
     parts = []
     calls = [[sample[i] for i in group] for group in groups]
-    for group, terms in zip(calls, naming.own_terms(calls, 5, denied), strict=True):
+    for group, terms in zip(calls, naming.own_terms(calls, 5, names.denied), strict=True):
         name = naming.unique(naming.slug(terms[:3]), taken)
         taken.add(name)
         parts.append(Part(name=name, size=round(len(group) * len(cluster.members) / len(sample)), terms=terms))
@@ -259,7 +261,7 @@ def _likeness(
     members: Sequence[Call], labels: LabelField | None, denied: Container[str] = frozenset(), common: int = 5
 ) -> Likeness:
     """What the next run compares: labels, frames, and words that at least `common` calls share."""
-    count = Counter(w for c in members for w in set(words_of(c.frame.user[:600])))
+    count = Counter(w for c in members for w in set(words_of(c.frame.user[:naming.READ_CHARACTERS])))
     kept = ((w, n) for w, n in count.most_common(400) if n >= common and w not in denied and not w.isdigit())
     words = {w: round(n / len(members), 5) for w, n in kept}
     frames = frozenset(c.fingerprint for c in members if not c.frame.is_empty)

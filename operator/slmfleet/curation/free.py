@@ -33,6 +33,7 @@ BROAD_MESSAGES = 8
 
 Indices = list[int]
 Say = Callable[[str], None]
+Asked = Callable[[Sequence[str]], list[str]]
 
 
 def is_broad(call: Call) -> bool:
@@ -45,17 +46,20 @@ def is_broad(call: Call) -> bool:
 
 
 def find_free(
-    calls: Sequence[Call], embedder: Embedder, *, min_size: int, seed: int, say: Say = lambda line: None
+    calls: Sequence[Call], embedder: Embedder, *, min_size: int, seed: int, say: Say = lambda line: None,
+    asked: Asked = list,
 ) -> list[Indices]:
-    """Groups of at least `min_size` calls, the largest first; calls in none of them are noise."""
+    """Groups of at least `min_size` calls, the largest first; calls in none of them are noise. `asked`: inputs without
+    what says who asks."""
     found: list[tuple[int, Indices]] = []
+    inputs = asked([call.frame.user.strip() for call in calls])
     for number, family in enumerate(_families(calls, embedder)):
         for members in _by_form(calls, family):
-            parts = _by_meaning(calls, members, embedder, min_size, seed)
+            parts = _by_meaning(calls, inputs, members, embedder, min_size, seed)
             if parts:
                 say(f"{len(members)} free calls of one frame: {len(parts)} meanings")
             found += [(number, part) for part in parts]
-    merged = _merged(calls, found, embedder)
+    merged = _merged(calls, inputs, found, embedder)
     return sorted((sorted(m) for m in merged), key=lambda m: (-len(m), calls[m[0]].id))
 
 
@@ -101,7 +105,9 @@ def _by_form(calls: Sequence[Call], members: Indices) -> list[Indices]:
     return [forms[f] for f in sorted(forms)]
 
 
-def _by_meaning(calls: Sequence[Call], members: Indices, embedder: Embedder, min_size: int, seed: int) -> list[Indices]:
+def _by_meaning(
+    calls: Sequence[Call], inputs: Sequence[str], members: Indices, embedder: Embedder, min_size: int, seed: int
+) -> list[Indices]:
     if len(members) < min_size:
         return []
     framed = not calls[members[0]].frame.is_empty
@@ -109,7 +115,7 @@ def _by_meaning(calls: Sequence[Call], members: Indices, embedder: Embedder, min
         return [members]
     of_text: dict[str, Indices] = defaultdict(list)
     for i in members:
-        of_text[calls[i].frame.user.strip()].append(i)
+        of_text[inputs[i]].append(i)
     texts = sorted(of_text, key=lambda t: of_text[t][0])
     weight = [len(of_text[t]) for t in texts]
     found = meanings(embedder.embed(texts), weight, min_size=min_size, seed=seed)
@@ -123,11 +129,13 @@ def _by_meaning(calls: Sequence[Call], members: Indices, embedder: Embedder, min
     return [parts[k] for k in sorted(parts)]
 
 
-def _merged(calls: Sequence[Call], found: list[tuple[int, Indices]], embedder: Embedder) -> list[Indices]:
+def _merged(
+    calls: Sequence[Call], inputs: Sequence[str], found: list[tuple[int, Indices]], embedder: Embedder
+) -> list[Indices]:
     """Groups of different families with the same inputs and the same answers are one."""
     if len({family for family, _ in found}) < 2:
         return [members for _, members in found]
-    centre = _centres([[calls[i].frame.user.strip() for i in _spread(m, 200)] for _, m in found], embedder)
+    centre = _centres([[inputs[i] for i in _spread(m, 200)] for _, m in found], embedder)
     answer = _centres([[calls[i].answer for i in _spread(m, ANSWERS) if calls[i].answer] for _, m in found], embedder)
     near = centre @ centre.T
     joined = [list(members) for _, members in found]
@@ -161,12 +169,15 @@ def _spread(members: Indices, count: int) -> Indices:
     return members[:: max(1, len(members) // count)][:count]
 
 
-def meanings_within(calls: Sequence[Call], embedder: Embedder, *, min_size: int, seed: int) -> list[Indices]:
-    """Calls of one task by what their inputs mean; one group where they show no structure."""
-    texts = Counter(c.frame.user.strip() for c in calls)
+def meanings_within(
+    calls: Sequence[Call], embedder: Embedder, *, min_size: int, seed: int, asked: Asked = list
+) -> list[Indices]:
+    """Calls of one task by what their inputs mean; one group where they show no structure. `asked`: see `find_free`."""
+    inputs = asked([c.frame.user.strip() for c in calls])
+    texts = Counter(inputs)
     found = meanings(embedder.embed(list(texts)), list(texts.values()), min_size=min_size, seed=seed)
     label = dict(zip(texts, found.labels.tolist(), strict=True))
     parts: dict[int, Indices] = defaultdict(list)
-    for i, call in enumerate(calls):
-        parts[label[call.frame.user.strip()]].append(i)
+    for i, text in enumerate(inputs):
+        parts[label[text]].append(i)
     return [parts[k] for k in sorted(parts) if k >= 0]

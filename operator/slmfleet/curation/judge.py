@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,8 +102,14 @@ def _verdict(answered: int, left: str | None, agreed: Agreement, format_share: f
     return "Specialise", f"short, strict answers: {format_share:.0%} fit the format{told}"
 
 
-def drift(calls: Sequence[Call], now: Likeness, share: float, before: Sequence[Likeness]) -> Drift | None:
-    """From an earlier run; None for a task that it did not have."""
+def drift(
+    calls: Sequence[Call],
+    now: Likeness,
+    share: float,
+    before: Sequence[Likeness],
+    denied: Container[str] = frozenset(),
+) -> Drift | None:
+    """From an earlier run; None for a task that it did not have. `denied`: words that no run keeps."""
     old = next((p for p in before if p.name == now.name), None)
     if old is None or old.share is None:
         return None
@@ -112,19 +118,19 @@ def drift(calls: Sequence[Call], now: Likeness, share: float, before: Sequence[L
         share_before=old.share,
         share_now=share,
         distance=round(min(1.0, max(0.0, 1 - naming.cosine(now.centroid, old.centroid))), 4),
-        noise_share=strange_share(calls, known),
+        noise_share=strange_share(calls, known, denied),
         noise_before=old.strange,
     )
 
 
-def strange_share(calls: Sequence[Call], known: set[str]) -> float:
-    """Share of calls with mostly words that are not among these."""
-    return round(sum(_strange(call, known) for call in calls) / len(calls), 4) if calls else 0.0
+def strange_share(calls: Sequence[Call], known: set[str], denied: Container[str] = frozenset()) -> float:
+    """Share of calls with mostly words that are not among these, denied ones aside."""
+    return round(sum(_strange(call, known, denied) for call in calls) / len(calls), 4) if calls else 0.0
 
 
-def _strange(call: Call, known: set[str]) -> bool:
+def _strange(call: Call, known: set[str], denied: Container[str]) -> bool:
     """Most of its words were in no task of the earlier run."""
-    words = {w for w in words_of(call.frame.user[:600]) if tells(w, frozenset())}
+    words = {w for w in words_of(call.frame.user[:naming.READ_CHARACTERS]) if tells(w, frozenset()) and w not in denied}
     return bool(words) and len(words & known) < 0.5 * len(words)
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slmfleet.curation import personal
 from slmfleet.curation.calls import Call
@@ -14,6 +14,8 @@ from slmfleet.curation.shapes import LabelField, Shape
 from slmfleet.curation.words import best, by_dictionary, common_words, latin, tells, words_of
 
 NAME_CHARACTERS = 48
+# Of an input, what tasks are named and compared by.
+READ_CHARACTERS = 600
 SAME_TASK = 0.35
 
 
@@ -54,11 +56,16 @@ class DeniedWords:
         return word in self.words or (isinstance(word, str) and by_dictionary(word) and word in self.uncut)
 
 
-def denied_words(deny: Iterable[tuple[str, str]]) -> DeniedWords:
-    """Words of a tenant's deny list that are no common ones: they may be in no name."""
+def denied_words(deny: Iterable[tuple[str, str]], more: frozenset[str] = frozenset()) -> DeniedWords:
+    """Words of a tenant's deny list that are no common ones, and `more`: they may be in no name."""
     values = [value for value, _ in deny]
     words = frozenset(w for value in values for w in words_of(value) if w not in personal.common_words())
-    return DeniedWords(words, "\n".join(filter(by_dictionary, values)))
+    return DeniedWords(words | more, "\n".join(filter(by_dictionary, values)))
+
+
+def without(words: Container[str], tasks: Iterable[Likeness]) -> list[Likeness]:
+    """Tasks of an earlier run, compared without words that this run leaves out."""
+    return [replace(t, centroid={w: x for w, x in t.centroid.items() if w not in words}) for t in tasks]
 
 
 def top_terms(
@@ -66,9 +73,9 @@ def top_terms(
 ) -> list[str]:
     """Words that many of the task's inputs have and few others do. Words of a few calls are left out: a name must not
     carry what one person said."""
-    ours = Counter(w for c in members for w in set(words_of(c.frame.user[:600])))
-    theirs = Counter(w for c in others for w in set(words_of(c.frame.user[:600])))
-    floor, common = max(5, 0.02 * len(members)), common_words([c.frame.user[:600] for c in members])
+    ours = Counter(w for c in members for w in set(words_of(c.frame.user[:READ_CHARACTERS])))
+    theirs = Counter(w for c in others for w in set(words_of(c.frame.user[:READ_CHARACTERS])))
+    floor, common = max(5, 0.02 * len(members)), common_words([c.frame.user[:READ_CHARACTERS] for c in members])
     score = {
         w: n / len(members) - theirs[w] / max(1, len(others))
         for w, n in ours.items()
@@ -82,14 +89,14 @@ def own_terms(
 ) -> list[list[str]]:
     """The same for many groups at once, of each against all the others: share within times log of how few others have
     the word (class-based tf-idf, Grootendorst 2022, arXiv 2203.05794)."""
-    within = [Counter(w for c in group for w in set(words_of(c.frame.user[:600]))) for group in groups]
+    within = [Counter(w for c in group for w in set(words_of(c.frame.user[:READ_CHARACTERS]))) for group in groups]
     share = [{w: n / len(group) for w, n in mine.items()} for mine, group in zip(within, groups, strict=True)]
     total: dict[str, float] = defaultdict(float)
     for each in share:
         for word, value in each.items():
             total[word] += value
     found = []
-    common = common_words([c.frame.user[:600] for group in groups for c in group])
+    common = common_words([c.frame.user[:READ_CHARACTERS] for group in groups for c in group])
     for mine, shares, group in zip(within, share, groups, strict=True):
         floor = max(3, 0.05 * len(group))
         score = {

@@ -4,7 +4,7 @@ Four cuts, each on other evidence, so that neither a shared prompt nor a missing
 1. the form of the answers (kind, keys, tools);
 2. the frames that send them, where frames share their answers' labels they are one task reworded, else they are two;
 3. the register of the inputs (`style`): within one form and one frame, two applications are told apart by wording that
-   carries over to labels never learned from;
+   carries over to labels never learned from; without labels, one frame that is answered with the same keys is one task;
 4. narrowness: what is long, free or many-stepped stays with the LLM.
 
 Pure: calls in, groups out; the seed is an argument.
@@ -109,13 +109,35 @@ def _within_form(
     groups = []
     for part in parts:
         field_ = label_field([shapes[i] for i in part], copied=copied) or labels
-        for cut in _by_register(calls, shapes, part, field_, min_size, seed):
+        cuts = _by_register(calls, shapes, part, field_, min_size, seed)
+        if field_ is None:
+            cuts = _of_one_frame(calls, shapes, cuts, copied)
+        for cut in cuts:
             cut = _without_giants(calls, cut)
             own = label_field([shapes[i] for i in cut], copied=copied)
             if len(cut) >= min_size:
                 note = " (told apart by wording)" if len(cut) < len(part) else ""
                 groups.append(Group(sorted(cut), own, kind, cut=note))
     return groups
+
+
+def _of_one_frame(
+    calls: Sequence[Call], shapes: Sequence[Shape], cuts: Sequence[Indices], copied: frozenset[str]
+) -> list[Indices]:
+    """Cuts without labels that share a frame and their answers' keys are one task, however its inputs are worded: the
+    frame asks the same of all of them."""
+    joined: list[tuple[set[str], tuple[str, ...], Indices]] = []
+    found: list[Indices] = []
+    for cut in cuts:
+        frames = {calls[i].fingerprint for i in cut if not calls[i].frame.is_empty}
+        keys = Counter(shapes[i].keys for i in cut).most_common(1)[0][0]
+        if label_field([shapes[i] for i in cut], copied=copied) is not None:
+            found.append(cut)
+            continue
+        same = [one for one in joined if one[1] == keys and one[0] & frames]
+        joined = [one for one in joined if one not in same]
+        joined.append((frames.union(*(one[0] for one in same)), keys, [*cut, *(i for one in same for i in one[2])]))
+    return [*found, *(members for _, _, members in joined)]
 
 
 def _without_giants(calls: Sequence[Call], members: Indices) -> Indices:

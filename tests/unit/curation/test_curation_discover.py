@@ -221,3 +221,38 @@ def test_a_value_taken_out_of_the_text_is_no_label(listed: bool) -> None:
     schema = cluster.output_format.json_schema
     assert schema is not None
     assert schema["properties"] == {"name": {"type": "string"}, "kind": {"type": "string", "enum": sorted(KINDS)}}
+
+
+LETTERS = [
+    "Hello, my name is {name}. I ordered it {n} days ago and it never came. Where is it? My number is {order}.",
+    "{name} wrote >> order {order} ;; late {n}d ;; pls check asap!!!",
+    "Sehr geehrte Damen und Herren, mein Paket fehlt seit {n} Tagen. Die Nummer ist {order}. Ihr {name}",
+]
+
+
+def letters(asked: list[str | None]) -> list[dict[str, object]]:
+    """One extraction under each of these prompts, of letters that are worded in three ways."""
+    rng = random.Random(12)
+    lines = []
+    for number in range(240):
+        name = f"{rng.choice('ABCDEFGHJK')}{rng.choice('aeiou')}{rng.choice(['lden', 'rvik', 'mbers', 'stra'])}"
+        order = str(rng.randrange(10**5, 10**6))
+        text = LETTERS[number % 3].format(name=name, n=rng.randrange(2, 60), order=order)
+        system = asked[number % len(asked)]
+        messages = [{"role": "system", "content": system}] if system else []
+        answer = json.dumps({"name": name, "order": order})
+        lines.append(record(number, [*messages, {"role": "user", "content": text}], answer))
+    return lines
+
+
+def test_one_frame_that_is_answered_with_the_same_keys_is_one_task_however_it_is_worded() -> None:
+    lines = letters(["Take name and order out of the letter."])
+    found = stage.discover(log_of(lines), stage.Settings(embedder="lexical"))
+    (cluster,) = found.clusters.clusters
+    assert cluster.size == 240
+    assert cluster.signature.fingerprints == [frame_fingerprint(lines[0]["request"])]
+
+
+def test_without_a_frame_wordings_are_still_told_apart() -> None:
+    found = stage.discover(log_of(letters([None])), stage.Settings(embedder="lexical"))
+    assert len(found.clusters.clusters) > 1
