@@ -73,6 +73,7 @@ class Redactor:
         self._seed = seed
         self._own: dict[frozenset[str], Seeker] = {}
         self._vouched: dict[str, list[Span]] = {}
+        self._left_in: dict[str, list[Span]] = {}
         self._found: OrderedDict[bytes, list[Span]] = OrderedDict()
         self._here: dict[str, dict[str, str]] = defaultdict(dict)
         self._everywhere: dict[str, str] = {}
@@ -172,6 +173,7 @@ class Redactor:
     def _forget(self) -> None:
         """What was made for the values that were known so far."""
         self._seeker = self._seeker_of_forms = self._local = None
+        self._left_in.clear()
 
     def _take(self, conversation: str, span: Span) -> None:
         """Remember a value where it was found, and for the whole log."""
@@ -193,7 +195,11 @@ class Redactor:
         if self._seeker_of_forms is None:
             values = (Span(0, len(v), kind, v) for v, kind in self._everywhere.items())
             self._seeker_of_forms = Seeker((s.value, s.kind) for s in values if self.detector.insists(s))
-        return self._seeker_of_forms.spans(plain_of(text).text)
+        if text not in self._left_in:
+            if len(self._left_in) >= KEPT_TEXTS:
+                self._left_in.clear()
+            self._left_in[text] = self._seeker_of_forms.spans(plain_of(text).text)
+        return self._left_in[text]
 
     def _vouched_in(self, text: str) -> list[Span]:
         if text not in self._vouched:
