@@ -64,13 +64,13 @@ def curate(
         if code not in LANGUAGES:
             fail(f"--languages {code}: not one that can be told; these can: {', '.join(LANGUAGES)}")
     after, before = _time("--since", since), _time("--until", until)
-    refuse_overwriting(
-        [Named("--records", records, log=True), Named("--clusters", clusters, RUN), Named("--identity", identity),
-         Named("--patterns", patterns), *files("--deny", deny)],
-        [Named("--out", out, DATASET), Named("--rejected", rejected)],
-    )  # fmt: skip
     use = Workers(workers or 1, ray) if workers or ray else None
     with reported():
+        refuse_overwriting(
+            [Named("--records", records, log=True), Named("--clusters", clusters, RUN), Named("--identity", identity),
+             Named("--patterns", patterns), *files("--deny", deny)],
+            [Named("--out", out, DATASET), Named("--rejected", rejected)],
+        )  # fmt: skip
         found = stage.read_clusters(clusters)
         cluster = cluster or _only(clusters, [each.name for each in found.file.clusters])
         found.named(cluster)

@@ -47,8 +47,8 @@ def test_what_a_recipe_would_write_whole_can_be_an_adapter():
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "distill"])
 def test_an_adapter_is_not_extracted_from_an_adapter(tmp_path, monkeypatch, method):
-    words = ["train", "--dataset", str(tmp_path), "--base", str(tmp_path), "--method", method, "--out", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", [*words, "--extract-adapter"])
+    places = [f"--dataset={tmp_path / 'data'}", f"--base={tmp_path / 'base'}", f"--out={tmp_path / 'out'}"]
+    monkeypatch.setattr("sys.argv", ["train", *places, "--method", method, "--extract-adapter"])
     with pytest.raises(Refused, match=f"--extract-adapter is for --method full or dora; {method} writes an adapter"):
         train.main()
 
