@@ -34,6 +34,7 @@ from slmtrain.facts import Exposure, Facts, Gate, Memory, Reports
 from slmtrain.files import artifact_digest, base_digest, dataset_digest, write_json
 from slmtrain.heldout import Question, Secrets, read_questions, read_reports, read_secrets, unseen
 from slmtrain.judge import Answered
+from slmtrain.places import DATASET, Place, clash
 
 SCHEMA = "slmtrain/evaluation/v1"
 SHARES = ("floor", "margin", "slice_floor", "valid_floor")
@@ -251,7 +252,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--metrics", help="where that server shows its metrics, for its memory: http://HOST:8002/metrics")
     add("--limit", type=int, help="judge only the first N")
     add("--json", action="store_true", help="print the result")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    read = [Place("--dataset", given.dataset, DATASET), Place("--model", given.model, (), whole=True)]
+    base = Place("--base", Path(given.base) if given.base else None)
+    if told := clash([*read, base], [Place("--out", given.out)]):
+        parser.error(told)
+    return given
 
 
 def metric_names(text: str) -> str:

@@ -40,6 +40,7 @@ from slmtrain.files import (
 )
 from slmtrain.job import METHODS, Config, Job, read_config
 from slmtrain.launch import ProgressLines, run_workers, start_ray
+from slmtrain.places import DATASET, Place, clash
 from slmtrain.recipes import RECIPES, distill, qlora
 
 SCHEMA = "slmtrain/training/v1"
@@ -167,12 +168,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--progress", type=Path, help="JSON file, replaced every 2 s")
     parser.add_argument("--seed", type=int, default=0, help="same seed and inputs, same curve (0)")
     parser.add_argument("--teacher", help="distill: model folder or id whose logits teach; the base's tokenizer")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    given.checkpoints = given.checkpoints or given.out.parent / f"{given.out.name}.checkpoints"
+    if told := clash(
+        [Place("--dataset", given.dataset, DATASET), Place("--base", Path(given.base)),
+         Place("--teacher", Path(given.teacher) if given.teacher else None),
+         Place("--config", Path(given.config) if given.config and len(given.config) < 256 else None)],
+        [Place("--out", given.out, (), whole=True), Place("--checkpoints", given.checkpoints, ()),
+         Place("--progress", given.progress)],
+    ):  # fmt: skip
+        parser.error(told)
+    return given
 
 
 def main() -> None:
     given = parse_arguments()
-    checkpoints = given.checkpoints or given.out.parent / f"{given.out.name}.checkpoints"
+    checkpoints = given.checkpoints
     progress = given.progress or checkpoints / "progress.json"
     if given.workers < 1:
         raise Refused("BadInput", "--workers must be 1 or more")

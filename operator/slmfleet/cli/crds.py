@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from slmfleet.api.crd import all_crds
+from slmfleet.cli.paths import Named, refuse_overwriting
 from slmfleet.cli.problem import fail
 
 _HEADER = "# Made by `make crds` from operator/slmfleet/api. Change it there.\n"
@@ -22,6 +23,8 @@ def crds(
     ] = None,
 ) -> None:
     """Write the CustomResourceDefinitions of the four kinds."""
+    names = tuple(plain())
+    refuse_overwriting([], [Named("--out", out, names), Named("--chart", chart, names)])
     try:
         write(out, plain())
         typer.echo(f"{len(plain())} CustomResourceDefinitions in {out}")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from slmfleet.cli.paths import DATASET, RUN, Named, files, refuse_overwriting
 from slmfleet.cli.problem import fail, ready_file, ready_folder
 from slmfleet.cli.redact import DENY_HELP, MODEL_HELP, PATTERNS_HELP, reported
 
@@ -61,6 +62,11 @@ def curate(
         cluster, min_examples, heldout_share, _time("--since", since), _time("--until", until), seed,
         spoken, max_tokens, max_origin_share,
         max_examples, signs, quiet_seconds,
+    )  # fmt: skip
+    refuse_overwriting(
+        [Named("--records", records, log=True), Named("--clusters", clusters, RUN), Named("--identity", identity),
+         Named("--patterns", patterns), *files("--deny", deny)],
+        [Named("--out", out, DATASET), Named("--rejected", rejected)],
     )  # fmt: skip
     use = Workers(workers or 1, ray) if workers or ray else None
     with reported():

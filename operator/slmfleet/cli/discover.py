@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from slmfleet.cli.paths import RUN, Named, files, refuse_overwriting
 from slmfleet.cli.problem import fail, ready_file, ready_folder
 from slmfleet.cli.redact import DENY_HELP, MODEL_HELP, PATTERNS_HELP, reported
 from slmfleet.curation.sample import Bounds
@@ -76,6 +77,18 @@ def discover(
 
     if (name_with is None) != (name_model is None):
         fail("--name-with and --name-model: give both, or neither")
+    runs = dict(map(_task_and_folder, trained or ()))
+    refuse_overwriting(
+        [Named("--records", records, log=True), Named("--identity", identity), Named("--patterns", patterns),
+         *files("--deny", deny)],
+        [Named("--out", out, RUN), Named("--publish", publish, ()), Named("--rejected", rejected)],
+    )  # fmt: skip
+    # An earlier run may be the folder of --out: it is read before, and the new run takes its place.
+    refuse_overwriting(
+        [Named("--previous", previous, RUN), Named("--in-use", in_use),
+         *(Named("--trained", folder, RUN) for folder in runs.values())],
+        [Named("--rejected", rejected)],
+    )  # fmt: skip
     with reported():
         asked = Endpoint(name_with, name_model, name_key_env) if name_with and name_model else None
         namer = Namer(asked) if asked is not None else None
@@ -90,7 +103,7 @@ def discover(
         if previous is not None and not earlier:
             say(f"--previous {previous} holds no task of an earlier run: every name is new")
         learned = {}
-        for task, folder in map(_task_and_folder, trained or ()):
+        for task, folder in runs.items():
             learned[task] = stage.read_previous(folder, "--trained")
             if not any(each.name == task for each in learned[task]):
                 say(f"--trained {task}={folder}: that run holds no task {task}, so drift is not measured from it")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from slmfleet.cli.paths import Named, files, refuse_overwriting
 from slmfleet.cli.problem import fail, ready_file
 
 MODEL_HELP = "default, none, spacy:NAME, transformers:NAME or gliner:NAME."
@@ -59,8 +60,10 @@ def redact(
     def say(line: str) -> None:
         typer.echo(f"redact: {line}", err=True)
 
-    if out.absolute() == report.absolute():
-        fail(f"--report {report} is the file of --out; name another")
+    refuse_overwriting(
+        [Named("--records", records), Named("--patterns", patterns), *files("--deny", deny)],
+        [Named("--out", out), Named("--report", report)],
+    )
     with reported():
         ready_file(out)
         ready_file(report)

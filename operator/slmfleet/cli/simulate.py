@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from slmfleet.cli.paths import Named, refuse_overwriting
 from slmfleet.cli.problem import fail
 
 
@@ -36,6 +37,7 @@ def simulate(
     for name in system or ():
         if name.lower() not in BY_NAME:
             fail(f"--system {name}: not one of {', '.join(BY_NAME)}")
+    refuse_overwriting([Named("--trace", trace), Named("--fleet", fleet)], [Named("--out", out)])
     chosen = [BY_NAME[name.lower()] for name in dict.fromkeys(system)] if system else SYSTEMS
     try:
         if out is not None:

@@ -7,8 +7,10 @@ for a document that is no JSON lines: it is read whole, up to DOCUMENT_BYTES.
 from __future__ import annotations
 
 import codecs
+import fnmatch
 import glob
 import io
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -45,7 +47,7 @@ class Source:
 
 def found(path: Path) -> Source:
     """A file, a folder with all below it, or a pattern of either. Raises CurationError where there is none."""
-    named = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    named = _named(path)
     if not named:
         raise CurationError("LogNotFound", f"{path} does not exist; --records names files or a folder of records")
     files: dict[Path, None] = {}
@@ -57,12 +59,32 @@ def found(path: Path) -> Source:
         if item.is_file():
             files[item] = None
             continue
-        below = sorted(p for p in item.rglob("*") if p.is_file() and _LOG.search(p.name))
-        files.update(dict.fromkeys(p for p in below if not _UPLOADED.search(p.name)))
+        files.update(dict.fromkeys(sorted(p for p in item.rglob("*") if p.is_file() and _is_log(p.name))))
         if any(item.rglob(f"*{SEALED}")):
             sealed.append(item)
     root = path if path.is_dir() else named[0].parent
     return Source(root, tuple(files), tuple(sealed))
+
+
+def belongs(path: Path, target: Path) -> bool:
+    """Whether a file written to `target` would be read the next time that --records names `path`."""
+    inside = _is_log(target.name) or target.suffix == SEALED
+    if any(item.is_dir() and target.resolve().is_relative_to(item.resolve()) for item in _named(path)):
+        return inside
+    if path.exists():
+        return False
+    at, pattern = Path(os.path.normpath(target.absolute())), os.path.normpath(path.absolute())
+    if "**" in pattern:  # of any number of folders, or of none
+        return any(fnmatch.fnmatch(str(at), each) for each in (pattern, pattern.replace("**/", "")))
+    return at.match(pattern) or (inside and any(folder.match(pattern) for folder in at.parents))
+
+
+def _named(path: Path) -> list[Path]:
+    return [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+
+
+def _is_log(name: str) -> bool:
+    return bool(_LOG.search(name)) and not _UPLOADED.search(name)
 
 
 def lines(path: Path, refuse: Refuse) -> Iterator[tuple[str, bytes]]:

@@ -124,7 +124,10 @@ def test_an_earlier_run_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_written_is_found_before_the_work(tmp_path: Path, command: str) -> None:
     log = tmp_path / "log.jsonl"
     log.write_bytes(text_of(LINES))
-    wrong, rest = (log, []) if command == "discover" else (tmp_path, ["--report", tmp_path / "r.json"])
+    (tmp_path / "file").write_bytes(b"")
+    wrong, rest = (
+        (tmp_path / "file", []) if command == "discover" else (tmp_path, ["--report", tmp_path / "r.json"])
+    )
     line = refused(command, "--records", log, "--out", wrong, *rest, code=1)
     assert f"{wrong}: " in line and ".tmp" not in line
     assert not (tmp_path / "r.json").exists()
