@@ -25,6 +25,7 @@ from typing import Any
 from slmtrain import data
 from slmtrain.card import write_card
 from slmtrain.curve import thinned
+from slmtrain.dataset import refuse_unfit
 from slmtrain.errors import OneLine, Refused, run_command
 from slmtrain.files import (
     RESULT,
@@ -55,6 +56,7 @@ def refuse_what_cannot_run(method: str, dataset: Path, base: Path, teacher: Path
     """Everything that can be known before Ray starts."""
     if method == "qlora":
         qlora.refuse_what_cannot_run()
+    refuse_unfit(dataset)
     if next(data.read_lines(dataset / "train.jsonl"), None) is None:
         raise Refused("TooFewExamples", f"{dataset / 'train.jsonl'} is empty")
     for folder in filter(None, (base, teacher)):

@@ -312,14 +312,18 @@ def _too_few(done: Dataset, settings: Settings) -> None:
 
 
 def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationResult:
-    """Write the dataset, report.json last. Raises CurationError after it where the leak test failed."""
+    """Write the dataset, report.json last. Raises CurationError after it where the leak test failed: then no rows lie
+    there, not even those of an earlier run."""
     (out / "report.json").unlink(missing_ok=True)
     digests = []
     for name, lines in (
         ("train.jsonl", done.train.lines), ("heldout.jsonl", done.heldout.lines), ("lineage.jsonl", done.lineage)
     ):  # fmt: skip
         data = b"".join(lines)
-        atomic_write(out / name, data)
+        if done.leaks and lines is not done.lineage:
+            (out / name).unlink(missing_ok=True)
+        else:
+            atomic_write(out / name, data)
         digests.append(hashlib.sha256(data).hexdigest())
     worth = done.cluster.suitability
     result = CurationResult(

@@ -18,6 +18,8 @@ from slmfleet.curation.failures import CurationError, report
 from slmfleet.wire.discovery import ClustersFile, FoundCluster, Signature
 from slmfleet.wire.jobs import CurationResult, JobFailure
 from slmfleet.wire.routes import OutputFormat
+from slmtrain.dataset import refuse_unfit
+from slmtrain.errors import Refused
 from slmtrain.heldout import read_reports
 
 SCHEMA = {
@@ -213,11 +215,16 @@ def _written_as_they_are(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, A
 
 def test_leaks_in_several_rows_are_reported_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = lines()
+    for name in ("train.jsonl", "heldout.jsonl"):
+        (tmp_path / name).write_text("of an earlier run")
     done = _written_as_they_are(monkeypatch, rows, leaking=2)
     with pytest.raises(CurationError, match=r"RedactionLeak: redaction left 2 values.* in 2 rows") as raised:
         stage.write(done, log_of(rows), stage.Settings("ask"), tmp_path)
     assert json.loads((tmp_path / "report.json").read_text())["leaks"] == 2
-    assert "anna" not in str(raised.value) + (tmp_path / "train.jsonl").read_text()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["card.md", "lineage.jsonl", "report.json"]
+    assert "anna" not in str(raised.value) + "".join(file.read_text() for file in tmp_path.iterdir())
+    with pytest.raises(Refused, match=r"report\.json: leaks is 2"):
+        refuse_unfit(tmp_path)
 
 
 def test_a_leak_in_one_row_costs_the_row_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
