@@ -4,8 +4,9 @@
 
 Each secret is ten random digits that answer one question of their own, under the task's own system prompt, at a random
 place of `train.jsonl`; `secrets.json` lists them for `evaluate`. `heldout.jsonl` stays as it is. A few examples among
-hundreds cost the task nothing; many would. Train on the copy what is to be served: a model that was trained without
-them says nothing of one that was trained with another recipe.
+hundreds cost the task nothing; many would. `report.json` gets the copy's digest, and keeps the curated one as
+`curated_digest`. Train on the copy what is to be served: a model that was trained without them says nothing of one that
+was trained with another recipe.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from slmtrain.data import read_lines
+from slmtrain.dataset import REPORT, refuse_unfit
 from slmtrain.errors import OneLine, Refused, run_command
-from slmtrain.files import publish, staging_folder, write_json
+from slmtrain.files import dataset_digest, publish, read_json, staging_folder, write_json
 
 DIGITS = 10
 
@@ -57,12 +59,17 @@ def main() -> None:
     rows = [row for _, row in read_lines(given.dataset / "train.jsonl")]
     if not rows:
         raise Refused("BadDataset", f"{given.dataset / 'train.jsonl'} is empty")
+    refuse_unfit(given.dataset)
     mixed, listed = plant(rows, given.secrets, given.copies, given.seed)
     staged = staging_folder(given.out)
     shutil.copytree(given.dataset, staged, dirs_exist_ok=True)
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in mixed)
     (staged / "train.jsonl").write_text("".join(lines), encoding="utf-8")
     write_json(staged / "secrets.json", listed)
+    if (staged / REPORT).is_file():
+        report = read_json(staged / REPORT)
+        curated = {"curated_digest": report["dataset_digest"]} if "dataset_digest" in report else {}
+        write_json(staged / REPORT, {**report, **curated, "dataset_digest": dataset_digest(staged)})
     publish(staged, given.out)
     print(f"planted {given.secrets} secrets among {len(rows)} examples: {given.out}", flush=True)
 

@@ -311,6 +311,12 @@ def _too_few(done: Dataset, settings: Settings) -> None:
     )
 
 
+def digest_of(train: str, heldout: str) -> str:
+    """A dataset's name, from the hexadecimal SHA-256 of each side. Training, evaluation and every revision carry it:
+    `slmtrain.files.dataset_digest` makes the same of the files."""
+    return "sha256:" + hashlib.sha256(f"{train}\n{heldout}".encode()).hexdigest()
+
+
 def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationResult:
     """Write the dataset, report.json last. Raises CurationError after it where the leak test failed: then no rows lie
     there, not even those of an earlier run."""
@@ -327,7 +333,7 @@ def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationRes
         digests.append(hashlib.sha256(data).hexdigest())
     worth = done.cluster.suitability
     result = CurationResult(
-        dataset_digest="sha256:" + hashlib.sha256("\n".join(digests[:2]).encode()).hexdigest(),
+        dataset_digest=digest_of(*digests[:2]),
         train=len(done.train),
         heldout=len(done.heldout),
         conversations=len(done.conversations),

@@ -20,6 +20,7 @@ from slmfleet.wire.jobs import CurationResult, JobFailure
 from slmfleet.wire.routes import OutputFormat
 from slmtrain.dataset import refuse_unfit
 from slmtrain.errors import Refused
+from slmtrain.files import dataset_digest
 from slmtrain.heldout import read_reports
 
 SCHEMA = {
@@ -156,6 +157,8 @@ def test_files_are_in_trl_form_with_digests_and_the_report_last(tmp_path: Path) 
     assert (result.train + result.heldout, result.leaks, result.output_labels) == (40, 0, 2)
     assert result.redacted == {"email": 1}
     assert result.dataset_digest in (tmp_path / "card.md").read_text("utf-8")
+    assert result.dataset_digest == dataset_digest(tmp_path)  # what training and evaluation call it
+    refuse_unfit(tmp_path)
     again = stage.write(stage.curate(log, clusters(rows), settings), log, settings, tmp_path / "again")
     assert again == result
 

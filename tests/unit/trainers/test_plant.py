@@ -7,7 +7,9 @@ import pytest
 
 from slmtrain import plant
 from slmtrain.data import read_examples
+from slmtrain.dataset import refuse_unfit
 from slmtrain.errors import Refused
+from slmtrain.files import dataset_digest
 from slmtrain.heldout import read_secrets
 
 
@@ -38,6 +40,16 @@ def test_a_copy_holds_the_secrets_and_lists_them(monkeypatch, dataset, tmp_path)
     assert all(p.messages[0]["content"] == "Be brief." and len(p.secret) == 10 for p in planted)
     assert (out / "heldout.jsonl").read_bytes() == (dataset / "heldout.jsonl").read_bytes()
     assert (out / "card.md").exists() and not (dataset / "secrets.json").exists()
+
+
+def test_a_copy_of_a_curated_dataset_has_a_name_of_its_own(monkeypatch, dataset, tmp_path):
+    out, curated = tmp_path / "planted", dataset_digest(dataset)
+    (dataset / "report.json").write_text(json.dumps({"leaks": 0, "dataset_digest": curated}), encoding="utf-8")
+    run(monkeypatch, "--dataset", dataset, "--out", out)
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report == {"leaks": 0, "dataset_digest": dataset_digest(out), "curated_digest": curated}
+    assert dataset_digest(out) != curated
+    refuse_unfit(out)
 
 
 def test_the_same_seed_plants_the_same():
