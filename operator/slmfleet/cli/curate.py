@@ -30,7 +30,10 @@ def curate(
     patterns: Annotated[Path | None, typer.Option(help=PATTERNS_HELP)] = None,
     languages: Annotated[str, typer.Option(help="Only these, e.g. en,de (ISO 639-1); all where empty.")] = "",
     max_tokens: Annotated[int, typer.Option(min=0, help="Longest call, prompt and answer; 0: any.")] = 16_384,
-    max_origin_share: Annotated[float, typer.Option(min=0.01, max=1, help="Most rows of one origin.")] = 0.5,
+    max_origin_share: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1, help="Most rows of one origin; default: 0.5, where there are many origins."),
+    ] = None,
     max_examples: Annotated[int, typer.Option(min=1, help="Most rows to train on; a fair sample of more.")] = 100_000,
     signs: Annotated[bool, typer.Option(help="Leave out what a tool refused or a user corrected.")] = True,
     quiet_seconds: Annotated[

@@ -33,6 +33,7 @@ def dataset_card(done: Dataset, log: Log, settings: Settings, result: CurationRe
             f"| conversations | {result.conversations}, none in both files |",
             f"| time | {_order(result)} |",
             *([f"| under way | {_under_way(result)} |"] if result.unfinished else []),
+            f"| origins | {_origins(result)} |",
             f"| cluster | {cluster.version} |",
             f"| log | {log.digest}, {done.records} records, {done.members} of this task |",
             f"| lineage.jsonl | the log records that each row stands for, {result.lineage_digest} |",
@@ -127,6 +128,13 @@ def _under_way(result: CurationResult) -> str:
         f"{result.unfinished} calls are of conversations that may not have been over, and stayed: they are more than a "
         "tenth. Name the time after which a conversation is over (--quiet-seconds)"
     )
+
+
+def _origins(result: CurationResult) -> str:
+    if result.origin_share is None:
+        return "no call says who asked"
+    most = f"of {result.origins}, the largest gives {result.largest_origin_share or 0:.1%} of the rows"
+    return f"{most}; " + ("no cap" if result.origin_share >= 1 else f"at most {result.origin_share:.1%} was let in")
 
 
 def _order(result: CurationResult) -> str:

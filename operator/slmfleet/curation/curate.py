@@ -59,7 +59,7 @@ class Settings:
     seed: int = 0
     languages: tuple[str, ...] = ()
     max_tokens: int = 16_384
-    max_origin_share: float = 0.5
+    max_origin_share: float | None = None
     max_examples: int = 100_000
     signs: bool = True
     quiet_seconds: float | None = None
@@ -129,6 +129,9 @@ class Dataset:
     overlap: int = 0
     harder: bool = False
     unfinished: int = 0
+    origins: int = 0
+    origin_share: float | None = None
+    largest_origin: float | None = None
     leaks: int = 0
 
 
@@ -186,6 +189,8 @@ def curate(
         decision = decide(members, settings.limits)
         say(f"{len(decision.sides)} calls kept; redacting")
         _account(done, log, members, decision)
+        if done.origin_share is not None and done.origin_share > (settings.max_origin_share or 1):
+            say(f"--max-origin-share {settings.max_origin_share} cannot hold here: {done.origin_share:.4f} is kept to")
         _redact(members, decision, done)
     if settings.languages and (untold := done.languages[UNDETERMINED]):
         say(f"{untold} of {done.languages.total()} rows are too short to tell their language, and stay")
@@ -233,6 +238,8 @@ def _account(done: Dataset, log: Log, members: Members, decision: Decision) -> N
         done.dropped.update(dropped)
     done.answered, done.models = members.answered, members.models
     done.overlap, done.harder, done.unfinished = decision.overlap, decision.harder, decision.unfinished
+    done.origins, done.origin_share = decision.origins, decision.origin_share
+    done.largest_origin = decision.largest_origin
 
 
 def _redact(members: Members, decision: Decision, done: Dataset) -> None:
@@ -311,6 +318,10 @@ def _too_few(done: Dataset, settings: Settings) -> None:
     )
 
 
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
+
+
 def digest_of(train: str, heldout: str) -> str:
     """A dataset's name, from the hexadecimal SHA-256 of each side. Training, evaluation and every revision carry it:
     `slmtrain.files.dataset_digest` makes the same of the files."""
@@ -349,6 +360,9 @@ def write(done: Dataset, log: Log, settings: Settings, out: Path) -> CurationRes
         overlap=done.overlap,
         unfinished=done.unfinished,
         heldout_harder=done.harder,
+        origins=done.origins,
+        origin_share=_rounded(done.origin_share),
+        largest_origin_share=_rounded(done.largest_origin),
         llm_agreement=worth.agreement if worth else None,
         llm_agreement_pairs=worth.agreement_pairs if worth else 0,
         lineage_digest=f"sha256:{digests[2]}",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from slmfleet.curation import duplicates
 from slmfleet.curation.members import Members
+from slmfleet.curation.origins import cap
 from slmfleet.curation.rows import messages_of, new_text
 from slmfleet.curation.signs import digest, step
 
@@ -23,11 +24,11 @@ OPEN_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a dataset. `max_origin_share`: of all rows, above four origins. `max_examples`: of training rows.
+    """Of a dataset. `max_origin_share`: of all rows; None: see `origins`. `max_examples`: of training rows.
     `quiet_seconds`: after which a conversation is over; None: by the log's own pauses."""
 
     heldout_share: float = 0.2
-    max_origin_share: float = 0.5
+    max_origin_share: float | None = None
     max_examples: int = 100_000
     signs: bool = True
     quiet_seconds: float | None = None
@@ -39,7 +40,8 @@ class Decision:
 
     `overlap`: training rows later than the first held-out one, where dropping them would have cost too much.
     `harder`: the held-out side is mostly escalations. `unfinished`: calls of conversations that may be under way, where
-    dropping them would have cost too much.
+    dropping them would have cost too much. `origins`: that rows are from; `origin_share`: the cap that was kept to;
+    `largest_origin`: the share of the rows that the largest gives. None where no call names an origin.
     """
 
     sides: dict[int, str]
@@ -47,6 +49,9 @@ class Decision:
     overlap: int = 0
     harder: bool = False
     unfinished: int = 0
+    origins: int = 0
+    origin_share: float | None = None
+    largest_origin: float | None = None
 
 
 def decide(members: Members, limits: Limits) -> Decision:
@@ -62,13 +67,14 @@ def decide(members: Members, limits: Limits) -> Decision:
     def side(place: int) -> str:
         return part[members.conversations[place]]
 
-    _origins(members, limits.max_origin_share)
+    share = _origins(members, limits.max_origin_share)
     _size(members, side, limits)
     overlap = _overlap(members, side)
     harder = _escalations(members, side)
     kept = sorted(members.alive(), key=lambda i: (members.times[i], members.ids[i]))
+    given = [len(places) for places in _by_origin(members).values()]
     return Decision({i: side(i) for i in kept}, {i: copies[i] for i in kept if i in copies}, overlap, harder,
-                    unfinished)
+                    unfinished, len(given), share, max(given) / len(kept) if given else None)
 
 
 def _failed_workflows(members: Members) -> None:
@@ -154,30 +160,23 @@ def _duplicates(members: Members) -> dict[int, list[int]]:
     return copies
 
 
-def _origins(members: Members, share: float) -> None:
-    """No origin gives more than its share of the rows; of one or two origins, or unnamed ones, nothing is taken."""
-    of: dict[int, list[int]] = defaultdict(list)
-    unnamed, alive = members.no_origin, members.alive()
-    for i in alive:
-        if members.origins[i] != unnamed:
-            of[members.origins[i]].append(i)
-    share = max(share, 2 / len(of)) if of else 1.0
-    limit = _limit([len(v) for v in of.values()], len(alive) - sum(len(v) for v in of.values()), share)
+def _origins(members: Members, asked: float | None) -> float | None:
+    """No origin gives more than its share of the rows. The share that was kept to; None where no call names one."""
+    of = _by_origin(members)
+    found = cap([len(v) for v in of.values()], len(members.alive()) - sum(len(v) for v in of.values()), asked)
     for places in of.values():
-        for i in _spread(members, places)[limit:]:
+        for i in _spread(members, places)[found.limit :]:
             members.refuse(i, "origin", "over the share of one origin")
+    return found.share if of else None
 
 
-def _limit(sizes: Sequence[int], free: int, share: float) -> int:
-    """The most rows of one origin, so that it is at most `share` of what is then left."""
-    if share >= 1 or not sizes:
-        return max(sizes, default=0)
-    low, high = 0, max(sizes)
-    while low < high:
-        middle = (low + high + 1) // 2
-        left = free + sum(min(n, middle) for n in sizes)
-        low, high = (middle, high) if middle <= share * left else (low, middle - 1)
-    return low
+def _by_origin(members: Members) -> dict[int, list[int]]:
+    """What is alive, by who called; calls that do not say are in none."""
+    of: dict[int, list[int]] = defaultdict(list)
+    for i in members.alive():
+        if members.origins[i] != members.no_origin:
+            of[members.origins[i]].append(i)
+    return of
 
 
 def _size(members: Members, side: Callable[[int], str], limits: Limits) -> None:

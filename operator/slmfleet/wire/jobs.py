@@ -52,6 +52,11 @@ class CurationResult(Message):
     overlap: int = Field(0, description="Training rows later than the first held-out row.")
     unfinished: int = Field(0, description="Calls of conversations that may not be over: too many to drop.")
     heldout_harder: bool = Field(False, description="The held-out side is mostly escalations.")
+    origins: int = Field(0, description="That calls of the rows name.")
+    origin_share: float | None = Field(
+        None, description="Most rows of one origin, as it was kept to; 1: no cap; None: no call names an origin."
+    )
+    largest_origin_share: float | None = Field(None, description="Of the rows, that the largest origin gives.")
     llm_agreement: float | None = Field(
         None, description="How often near-identical prompts had the same answer in the log; None: too few pairs."
     )

@@ -15,9 +15,9 @@ from test_curation_curate import clusters, lines, made
 
 from slmfleet.curation import curate as stage
 from slmfleet.curation import signs
-from slmfleet.curation.decide import _limit
 from slmfleet.curation.duplicates import groups
 from slmfleet.curation.language import language_of
+from slmfleet.curation.origins import cap
 from slmfleet.curation.repair import repaired
 from slmfleet.curation.rows import new_text
 from slmfleet.curation.sources import Reader
@@ -284,15 +284,61 @@ def test_no_origin_gives_more_than_its_share() -> None:
     assert done.dropped == {"over the share of one origin": 60}
     kept = Counter(next(r["origin"] for r in rows if r["id"] == i) for i in ids(done))
     assert kept["big"] == 20 == sum(kept.values()) - kept["big"]
-    assert made([r | {"origin": "one"} for r in rows]).dropped == {}
+    assert (done.origins, done.origin_share, done.largest_origin) == (5, 0.5, 0.5)
+    one = made([r | {"origin": "one"} for r in rows])
+    assert (one.dropped, one.origins, one.origin_share, one.largest_origin) == ({}, 1, 1.0, 1.0)
+    none = made(lines(100))
+    assert (none.dropped, none.origins, none.origin_share, none.largest_origin) == ({}, 0, None, None)
 
 
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 30), st.floats(0.3, 0.99))
-def test_the_limit_of_an_origin_is_its_share_and_no_less(sizes: list[int], free: int, share: float) -> None:
-    limit = _limit(sizes, free, share)
+@pytest.mark.parametrize(
+    ("sizes", "free", "asked", "share", "limit"),
+    [
+        ([60, 20, 20], 0, 0.5, 0.5, 40),
+        ([60, 20, 20], 0, 0.34, 0.34, 20),
+        ([95, 5], 0, 0.5, 0.5, 5),  # asked for, so it is what one gets
+        ([95, 5], 0, 0.9, 0.9, 45),
+        ([40, 30, 20], 0, 0.1, 1 / 3, 20),  # the least that can hold
+        ([7, 7, 7], 0, 0.2, 1 / 3, 7),
+        ([100], 0, 0.5, 1.0, 100),
+        ([100], 100, 0.5, 0.5, 100),  # rows of no origin fill the rest
+        ([100], 20, 0.2, 0.2, 5),
+        ([], 50, 0.5, 1.0, 0),
+        ([100], 0, None, 1.0, 100),
+        ([95, 5], 0, None, 1.0, 95),
+        ([80, 20, 20], 0, None, 2 / 3, 80),
+        ([90, 20, 20], 0, None, 2 / 3, 80),
+        ([80, 5, 5, 5, 5], 0, None, 0.5, 20),
+        ([95, 2, 1, 1, 1], 0, None, 1.0, 95),  # a cap would leave 10 of 100 rows
+    ],
+)
+def test_a_share_of_an_origin_is_kept_to_where_it_can_hold(
+    sizes: list[int], free: int, asked: float | None, share: float, limit: int
+) -> None:
+    found = cap(sizes, free, asked)
+    assert (found.share, found.limit) == (pytest.approx(share), limit)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 30), st.floats(0.01, 0.99))
+def test_the_limit_of_an_origin_is_its_share_and_no_less(sizes: list[int], free: int, asked: float) -> None:
+    found = cap(sizes, free, asked)
     left = lambda n: free + sum(min(s, n) for s in sizes)  # noqa: E731
-    assert limit <= share * left(limit)
-    assert limit == max(sizes) or limit + 1 > share * left(limit + 1)
+    assert found.share == asked or (found.share == 1 / len(sizes) > asked and not free)
+    assert found.limit <= found.share * left(found.limit) + 1e-6
+    assert found.limit >= max(sizes) or found.limit + 1 > found.share * left(found.limit + 1) + 1e-12
+
+
+def test_the_share_that_was_kept_to_is_said(tmp_path: Path) -> None:
+    rows = [row | {"origin": f"o{i % 4 // 3}"} for i, row in enumerate(lines(100))]  # 75 and 25
+    log, chosen = log_of(rows), stage.Settings("ask", min_examples=1, quiet_seconds=0, max_origin_share=0.2)
+    said: list[str] = []
+    done = stage.curate(log, clusters(rows), chosen, said.append)
+    result = stage.write(done, log, chosen, tmp_path)
+    assert result.dropped == {"over the share of one origin": 50}
+    assert (result.origins, result.origin_share, result.largest_origin_share) == (2, 0.5, 0.5)
+    assert "--max-origin-share 0.2 cannot hold here: 0.5000 is kept to" in said
+    card = (tmp_path / "card.md").read_text()
+    assert "| origins | of 2, the largest gives 50.0% of the rows; at most 50.0% was let in |" in card
 
 
 def test_escalations_keep_their_share_of_the_traffic_in_what_is_held_out() -> None:
