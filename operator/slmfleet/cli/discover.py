@@ -43,6 +43,9 @@ def discover(
     in_use: Annotated[
         Path | None, typer.Option(help="The classifier.npz that gateways use: measured beside the new one.")
     ] = None,
+    missing_ok: Annotated[
+        bool, typer.Option("--missing-ok", help="Note that an earlier run or classifier is not there; go on without.")
+    ] = False,
     publish: Annotated[Path | None, typer.Option(help="The store's router/ folder: the classifier by digest.")] = None,
     embedder: Annotated[
         str | None, typer.Option(help="What reads meaning: lexical, a sentence-transformers folder or name.")
@@ -89,6 +92,8 @@ def discover(
          *(Named("--trained", folder, RUN) for folder in runs.values())],
         [Named("--rejected", rejected)],
     )  # fmt: skip
+    if not missing_ok:
+        _refuse_missing(previous, runs, in_use)
     with reported():
         asked = Endpoint(name_with, name_model, name_key_env) if name_with and name_model else None
         namer = Namer(asked) if asked is not None else None
@@ -130,6 +135,17 @@ def discover(
     for line in found.left:
         typer.echo(f"{'(stays with the LLM)':<48} {line}")
     typer.echo(f"{len(result.clusters.clusters)} tasks, {result.clusters.unassigned} calls without one, in {out}")
+
+
+def _refuse_missing(previous: Path | None, runs: dict[str, Path], in_use: Path | None) -> None:
+    """A typing error here would give every task a new name, or leave its drift unmeasured."""
+    if in_use is not None and not in_use.is_file():
+        fail(f"--in-use {in_use}: there is no such file; name a classifier.npz, or go on without it with --missing-ok")
+    folders = {f"--previous {previous}": previous} if previous is not None else {}
+    folders |= {f"--trained {task}={folder}": folder for task, folder in runs.items()}
+    for said, folder in folders.items():
+        if not folder.is_dir():
+            fail(f"{said}: there is no such folder; name an earlier run's, or go on without it with --missing-ok")
 
 
 def _task_and_folder(given: str) -> tuple[str, Path]:

@@ -47,7 +47,8 @@ def discover_job(config: Config, name: str, router: tuple[str, str], spec: Route
     args = ["discover", "--records", f"{config.store_mount}/usage/{router[0]}", "--out", f"{out}/{run:04d}",
             "--identity", IDENTITY, "--publish", f"{config.store_mount}/router",
             "--min-share", str(spec.discovery.minimum_share_percent / 100),
-            "--foreign-rate", str(spec.discovery.foreign_call_percent / 100)]
+            "--foreign-rate", str(spec.discovery.foreign_call_percent / 100),
+            "--missing-ok"]  # what somebody removed from the store must not stop discovery for good
     if run > 1:
         args += ["--previous", f"{out}/{run - 1:04d}"]
     for task, learned in sorted(trained.items()):

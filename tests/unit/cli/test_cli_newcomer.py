@@ -113,9 +113,28 @@ def test_what_is_no_earlier_run_is_refused(tmp_path: Path, option: str) -> None:
     assert f"{option} " in line and "ClustersNotReadable" in line
 
 
-def test_an_earlier_run_that_is_not_there_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "option, given, said",
+    [("--previous", "gone", "no such folder"), ("--previous", "log.jsonl", "no such folder"),
+     ("--trained", "task=gone", "no such folder"), ("--in-use", "gone/classifier.npz", "no such file"),
+     ("--in-use", ".", "no such file")],
+)  # fmt: skip
+def test_an_earlier_run_that_is_not_there_is_refused_unless_that_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, given: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("log.jsonl").write_bytes(b"")
+    arguments = ["discover", "--records", "log.jsonl", "--out", "out", option, given]
+    line = refused(*arguments)
+    assert line.startswith(f"slmfleet: {option} {given}: ") and said in line and not Path("out").exists()
+    done = slmfleet(*arguments, "--missing-ok")
+    assert done.exit_code == 0 and f"{option} {given}" in done.stderr
+
+
+def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(b"")
-    arguments = ["--records", tmp_path / "log.jsonl", "--out", tmp_path / "out", "--previous", tmp_path / "gone"]
+    (tmp_path / "empty").mkdir()
+    arguments = ["--records", tmp_path / "log.jsonl", "--out", tmp_path / "out", "--previous", tmp_path / "empty"]
     done = slmfleet("discover", *arguments)
     assert done.exit_code == 0 and "holds no task of an earlier run" in done.stderr
 
