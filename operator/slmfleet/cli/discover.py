@@ -115,6 +115,8 @@ def discover(
         log = read_log(records, identity, source, rejected, Bounds(max_records, max_mib << 20), say)
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples[reason]})")
+        for line in log.said_of_ignored():
+            say(line)
         if not log.records:
             say(f"{records}: {log.read} lines, none of them a call; --source names what wrote them")
         share = log.sample.share if log.sample is not None else 1.0

@@ -184,6 +184,8 @@ def curate(
                 say(f"{number} records read")
         for reason, count in sorted(log.set_aside.items()):
             say(f"set aside {count}: {reason} (first: {log.examples.get(reason, '')})")
+        for line in log.said_of_ignored():
+            say(line)
         done.members, done.records = len(members) - members.refused.count(REPEATED), members.records
         say(f"{done.members} of {done.records} records are {settings.cluster}")
         decision = decide(members, settings.limits)

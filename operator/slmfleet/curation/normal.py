@@ -17,7 +17,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import ValidationError
 
-from slmfleet.wire.records import UsageRecord
+from slmfleet.wire.records import Outcome, UsageRecord
 
 Kind = Literal["records", "otel", "litellm", "openai"]
 KINDS: tuple[Kind, ...] = ("records", "otel", "litellm", "openai")
@@ -28,10 +28,11 @@ TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 
 @dataclass(frozen=True)
 class Whole:
-    """A record, and the kind of log it came from."""
+    """A record, and the kind of log it came from. `ignored`: keys of a usage record that nobody reads."""
 
     record: UsageRecord
     kind: Kind
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,14 @@ def record_of(value: Json, kind: Kind) -> Whole | Aside:
         return Aside(f"not a usage record: {'.'.join(map(str, first['loc'])) or 'the line'}")
     if record.time.tzinfo is None:
         return Aside("time without a zone")
-    return Whole(record, kind)
+    return Whole(record, kind, _ignored(value) if kind == "records" else ())
+
+
+def _ignored(value: Json) -> tuple[str, ...]:
+    """Other programs and newer gateways write records, so a key too many is no fault; a misspelt one should be seen."""
+    outcome = value.get("outcome")
+    inner = outcome.keys() - Outcome.model_fields.keys() if isinstance(outcome, dict) else ()
+    return (*(value.keys() - UsageRecord.model_fields.keys()), *(f"outcome.{key}" for key in inner))
 
 
 def time_of(value: Any) -> str | None:

@@ -8,8 +8,9 @@ line must not cost a run, and a silent one would be a lie about the log. `Reader
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,10 @@ from slmfleet.wire.records import UsageRecord
 SEALED = inputs.SEALED
 REPEATED = "same id again"
 TELL = 100_000
+NAMES = 100  # of ignored keys that are counted each for itself
+TOLD = 10
+OTHER = "other keys"
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 
 
 @dataclass
@@ -35,7 +40,7 @@ class Log:
 
     `joined`: elements that completed a record begun by another. `set_aside`: reason to count. `examples`: where the
     first of each reason was. `digest`: of the lines read. `kinds`: records by what wrote them. `places`: id to where.
-    `sample`: what `records` was drawn by.
+    `sample`: what `records` was drawn by. `ignored`: keys that nobody reads, and in how many records.
     """
 
     records: list[UsageRecord] = field(default_factory=list)
@@ -47,6 +52,19 @@ class Log:
     kinds: Counter[str] = field(default_factory=Counter)
     places: dict[str, str] = field(default_factory=dict)
     sample: Sample | None = None
+    ignored: Counter[str] = field(default_factory=Counter)
+
+    def ignore(self, keys: Iterable[str]) -> None:
+        """Count keys. A name that is no identifier may be anybody's data, and is not noted."""
+        for key in keys:
+            plain = _PLAIN.fullmatch(key) and (key in self.ignored or len(self.ignored) < NAMES)
+            self.ignored[key if plain else OTHER] += 1
+
+    def said_of_ignored(self) -> list[str]:
+        """A line for a person where there were such keys, else none; the commonest by name."""
+        most = [f"{key} ({count} record{'s' * (count > 1)})" for key, count in self.ignored.most_common(TOLD)]
+        more = f" and {len(self.ignored) - TOLD} more" if len(self.ignored) > TOLD else ""
+        return [f"ignored keys of usage records: {', '.join(most)}{more}"] if most else []
 
     def refuse(self, reason: str, where: str) -> None:
         self.set_aside[reason] += 1
@@ -116,6 +134,7 @@ class Reader:
     def _whole(self, element: normal.Element, where: str, line: bytes, size: int) -> Iterator[Read]:
         if isinstance(element, normal.Whole):
             self.log.kinds[element.kind] += 1
+            self.log.ignore(element.ignored)
             yield Read(element.record, element.kind, where, size)
         elif isinstance(element, normal.Aside):
             self.refuse(element.reason, where, line)

@@ -98,6 +98,18 @@ def test_too_few_examples_fail_in_one_line_and_one_object(
     assert not (tmp_path / "out/report.json").exists()
 
 
+def test_ignored_keys_of_records_are_said(found: Path, tmp_path: Path) -> None:
+    name = json.loads((GOLDEN / "clusters.json").read_text("utf-8"))[0]["name"]
+    rows = [json.loads(line) for line in (GOLDEN / "records.jsonl").read_text("utf-8").splitlines()]
+    text = "".join(json.dumps(row | {"colour": "red"}) + "\n" for row in rows[:60])
+    (tmp_path / "log.jsonl").write_text(text, "utf-8")
+    given = ["--records", tmp_path / "log.jsonl", "--out", tmp_path / "out"]
+    said = "ignored keys of usage records: colour (60 records)"
+    assert f"discover: {said}" in call("discover", *given).stderr
+    done = call("curate", *given, "--clusters", found, "--cluster", name, "--min-examples", 1, "--quiet-seconds", 0)
+    assert done.exit_code == 0 and f"curate: {said}" in done.stderr
+
+
 def test_redact_writes_the_golden_output(tmp_path: Path) -> None:
     arguments = ["--records", GOLDEN / "texts.jsonl", "--out", tmp_path / "o.jsonl", "--report", tmp_path / "r.json"]
     assert call("redact", *arguments).exit_code == 0

@@ -241,6 +241,32 @@ def test_one_broken_segment_among_those_named_is_set_aside(tmp_path: Path) -> No
         read_log(tmp_path / "*.seg", tmp_path / "key.txt")
 
 
+def test_keys_that_nobody_reads_are_counted_by_name(tmp_path: Path) -> None:
+    rows = [record(i, [{"role": "user", "content": "a"}], "b") for i in range(20)]
+    for i, row in enumerate(rows):
+        row |= {"colour": "red"} if i < 12 else {}
+        row |= {"outcome": {"success": True, "scores": 1}} if i < 3 else {"outcome": {"success": True}}
+        row |= {"Anna Meier <anna@corp.com>": 1, "_": 2} if i < 2 else {}
+    (tmp_path / "log.jsonl").write_text(lines_of(rows), "utf-8")
+    log = read_log(tmp_path / "log.jsonl")
+    assert len(log.records) == 20 and not log.set_aside
+    assert log.ignored == {"colour": 12, "outcome.scores": 3, "other keys": 4}
+    (line,) = log.said_of_ignored()
+    assert line == (
+        "ignored keys of usage records: colour (12 records), other keys (4 records), outcome.scores (3 records)"
+    )
+
+
+def test_of_many_ignored_keys_the_commonest_are_named(tmp_path: Path) -> None:
+    row = record(1, [{"role": "user", "content": "a"}], "b") | {f"k{i}": i for i in range(1_000)}
+    (tmp_path / "log.jsonl").write_text(lines_of([row]), "utf-8")
+    log = read_log(tmp_path / "log.jsonl")
+    assert (len(log.ignored), log.ignored["other keys"], log.ignored.total()) == (101, 900, 1_000)
+    (line,) = log.said_of_ignored()
+    assert line.count("(1 record)") == 9 and line.endswith(" and 91 more")
+    assert Log().said_of_ignored() == []
+
+
 def test_a_long_log_is_read_with_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slmfleet.curation.sources.TELL", 20)
     (tmp_path / "log.jsonl").write_text(lines_of([record(i, ASK, "yes") for i in range(50)]))
