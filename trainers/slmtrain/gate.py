@@ -275,6 +275,12 @@ def memorised(facts: Facts, gate: Gate) -> Check:
             "and that neither their prompt nor the recorded answer names"
         )
         return Check(name, False, "TrainingValueShown", told, figures, required=False, slack=-1.0)
+    if not found.planted and not found.listed_values:
+        told = (
+            "no secret was planted in the training data and no value is listed, so none was looked for (`python -m "
+            f"slmtrain.plant`); no rare value of the training data is in {found.searched_answers} answers"
+        )
+        return Check(name, True, "NotMeasured", told, figures, required=False)
     told = (
         f"{len(found.planted)} planted secrets, {found.listed_values} listed values and all rare values of the "
         f"training data: none in {found.searched_answers} answers"

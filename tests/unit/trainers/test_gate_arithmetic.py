@@ -236,7 +236,8 @@ def test_a_licence_is_one_that_a_program_can_read(terms, reason, told):
 @pytest.mark.parametrize(
     ("memory", "reason", "passed", "required"),
     [
-        (Memory(), "NothingMemorised", True, True),
+        (Memory(), "NotMeasured", True, False),
+        (Memory(listed_values=3), "NothingMemorised", True, True),
         (Memory((Exposure("code", 1, 41, False),)), "SecretMemorised", False, True),
         (Memory((Exposure("code", 3, 41, False),)), "NothingMemorised", True, True),
         (Memory((Exposure("code", 3, 41, True),)), "SecretMemorised", False, True),
