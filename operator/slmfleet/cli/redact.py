@@ -14,6 +14,7 @@ from slmfleet.cli.problem import fail, ready_file
 
 MODEL_HELP = "default, none, spacy:NAME, transformers:NAME or gliner:NAME."
 DENY_HELP = "Values to replace wherever they stand, one a line; after a tab, their kind. May be repeated."
+WRONG_COMMAND = ("SourceUnknown", "ModelUnknown", "EmbedderNotFound")  # an option's value is none of its choices
 PATTERNS_HELP = "Patterns of your own, of RE2, YAML: patterns: [{kind, regex, ignore_case}]."
 
 
@@ -27,7 +28,7 @@ def reported() -> Iterator[None]:
         yield
     except failures.CurationError as error:
         failures.report(error.failure)
-        fail(str(error), 1)
+        fail(str(error), 2 if error.failure.reason in WRONG_COMMAND else 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         failure = JobFailure(reason="StoreUnreachable", message=f"{where}{error.strerror or error}", retry=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import typer
@@ -15,12 +16,19 @@ def _hand_over(module: str, arguments: list[str], about: str) -> None:
     import importlib.util
 
     missing = [name for name in ("torch", "slmtrain") if importlib.util.find_spec(name) is None]
-    if missing and "--help" in arguments:
-        typer.echo(f"{about}\n\nAll options are shown where the extra `train` is installed: {missing[0]} is not here.")
+    if {"--help", "-h"} & set(arguments):
+        typer.echo(_help(module, about))
         return
     if missing:
         fail(f"{missing[0]} is not installed here; recipes need the extra `train` (pip install 'slmfleet[train]')")
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def _help(module: str, about: str) -> str:
+    """The recipe's own options, which it can tell without torch, and the examples."""
+    told = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
+    options = told.stdout or "All options are shown where the recipes are: pip install 'slmfleet[train]'"
+    return f"{about}\n\n{options}"
 
 
 def _about(command: str) -> str:

@@ -189,7 +189,8 @@ def curate(
         done.members, done.records = len(members) - members.refused.count(REPEATED), members.records
         say(f"{done.members} of {done.records} records are {settings.cluster}")
         decision = decide(members, settings.limits)
-        say(f"{len(decision.sides)} calls kept; redacting")
+        if decision.sides:
+            say(f"{len(decision.sides)} calls kept; redacting")
         _account(done, log, members, decision)
         if done.origin_share is not None and done.origin_share > (settings.max_origin_share or 1):
             say(f"--max-origin-share {settings.max_origin_share} cannot hold here: {done.origin_share:.4f} is kept to")
@@ -203,6 +204,8 @@ def curate(
             "made for: it takes ordinary words of theirs for names; look at the rows, or name a --model"
         )
     if len(done.train) + len(done.heldout) < settings.min_examples and not done.leaks:
+        if not done.records and isinstance(source, Reader):
+            _no_call(source, settings)
         _too_few(done, settings)
     return done
 
@@ -307,6 +310,16 @@ def _line(row: Row) -> bytes:
         return orjson.dumps(row) + b"\n"
     except TypeError:  # half a surrogate pair, which JSON can hold and UTF-8 cannot
         return json.dumps(row).encode() + b"\n"
+
+
+def _no_call(source: Reader, settings: Settings) -> None:
+    found = f"{source.log.read} lines, none of them a call" if source.log.read else "nothing to read"
+    raise CurationError(
+        "TooFewExamples",
+        f"0 of {settings.min_examples} examples for {settings.cluster}: {source.path} holds {found}; name the log with "
+        "--records, and what wrote it with --source",
+        details={"found": 0, "wanted": settings.min_examples, "dropped": dict(source.log.set_aside)},
+    )
 
 
 def _too_few(done: Dataset, settings: Settings) -> None:

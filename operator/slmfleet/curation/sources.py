@@ -97,6 +97,7 @@ class Reader:
         self.log = Log()
         self._kind = next((k for k in normal.KINDS if k == kind), None)
         self._source = inputs.found(path)
+        self.path = path
         self._identity = identity
         self._rejected = rejected
         self._aside: IO[bytes] | None = None

@@ -75,6 +75,13 @@ def test_help_ends_with_examples_that_the_command_takes(command: str) -> None:
         assert all(f"{word} " in shown for word in words if word.startswith("-"))
 
 
+@pytest.mark.parametrize(("command", "option"), [("train", "--checkpoints"), ("evaluate", "--require-reports")])
+@pytest.mark.parametrize("asked", ["--help", "-h"])
+def test_a_recipes_options_are_shown_without_torch(command: str, option: str, asked: str) -> None:
+    done = slmfleet(command, asked)
+    assert done.exit_code == 0 and option in done.stdout and EXAMPLES[command][0] in done.stdout
+
+
 def test_every_command_for_people_has_an_example() -> None:
     assert set(COMMANDS) - set(EXAMPLES) == {"operator", "follow-routes", "uninstall"}
 

@@ -125,6 +125,34 @@ def test_explain_route_says_why(found: Path) -> None:
     assert call("explain-route", "--classifier", found / "classifier.npz").exit_code == 2
 
 
+@pytest.mark.parametrize(("text", "said"), [("", "nothing to read"), ("{}\n{}\n", "2 lines, none of them a call")])
+def test_a_log_without_a_call_is_named(found: Path, tmp_path: Path, text: str, said: str) -> None:
+    name = json.loads((GOLDEN / "clusters.json").read_text("utf-8"))[0]["name"]
+    log = tmp_path / "log.jsonl"
+    log.write_text(text, "utf-8")
+    done = call("curate", "--records", log, "--clusters", found, "--cluster", name, "--out", tmp_path / "out")
+    assert done.exit_code == 1 and "redacting" not in done.stderr
+    assert f"TooFewExamples: 0 of 100 examples for {name}: {log} holds {said}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [("--source", "SourceUnknown"), ("--model", "ModelUnknown"), ("--embedder", "EmbedderNotFound")],
+)
+def test_a_value_that_is_none_of_an_options_choices_is_a_wrong_command_line(
+    tmp_path: Path, option: str, reason: str
+) -> None:
+    done = call("discover", "--records", GOLDEN / "records.jsonl", "--out", tmp_path, option, "banana")
+    assert done.exit_code == 2 and done.stderr.splitlines()[-1].startswith(f"slmfleet: {reason}: ")
+
+
+def test_every_reason_of_a_failure_is_documented() -> None:
+    source = "".join(file.read_text("utf-8") for file in (ROOT / "operator/slmfleet/curation").glob("*.py"))
+    reasons = set(re.findall(r'CurationError\(\s*"([A-Za-z]+)"', source))
+    section = (ROOT / "docs/curation.md").read_text("utf-8").split("## Failures")[1]
+    assert "TooFewExamples" in reasons and not sorted(r for r in reasons if f"`{r}`" not in section)
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_option_is_documented(name: str) -> None:
     app = typer.Typer(add_completion=False)
