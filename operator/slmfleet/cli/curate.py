@@ -66,13 +66,13 @@ def curate(
         spoken, max_tokens, max_origin_share,
         max_examples, signs, quiet_seconds,
     )  # fmt: skip
-    refuse_overwriting(
-        [Named("--records", records, log=True), Named("--clusters", clusters, RUN), Named("--identity", identity),
-         Named("--patterns", patterns), *files("--deny", deny)],
-        [Named("--out", out, DATASET), Named("--rejected", rejected)],
-    )  # fmt: skip
     use = Workers(workers or 1, ray) if workers or ray else None
     with reported():
+        refuse_overwriting(
+            [Named("--records", records, log=True), Named("--clusters", clusters, RUN), Named("--identity", identity),
+             Named("--patterns", patterns), *files("--deny", deny)],
+            [Named("--out", out, DATASET), Named("--rejected", rejected)],
+        )  # fmt: skip
         found = stage.read_clusters(clusters)
         found.named(cluster)
         ready_folder(out)

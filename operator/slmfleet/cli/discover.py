@@ -81,20 +81,20 @@ def discover(
     if (name_with is None) != (name_model is None):
         fail("--name-with and --name-model: give both, or neither")
     runs = dict(map(_task_and_folder, trained or ()))
-    refuse_overwriting(
-        [Named("--records", records, log=True), Named("--identity", identity), Named("--patterns", patterns),
-         *files("--deny", deny)],
-        [Named("--out", out, RUN), Named("--publish", publish, ()), Named("--rejected", rejected)],
-    )  # fmt: skip
-    # An earlier run may be the folder of --out: it is read before, and the new run takes its place.
-    refuse_overwriting(
-        [Named("--previous", previous, RUN), Named("--in-use", in_use),
-         *(Named("--trained", folder, RUN) for folder in runs.values())],
-        [Named("--rejected", rejected)],
-    )  # fmt: skip
     if not missing_ok:
         _refuse_missing(previous, runs, in_use)
     with reported():
+        refuse_overwriting(
+            [Named("--records", records, log=True), Named("--identity", identity), Named("--patterns", patterns),
+             *files("--deny", deny)],
+            [Named("--out", out, RUN), Named("--publish", publish, ()), Named("--rejected", rejected)],
+        )  # fmt: skip
+        # An earlier run may be the folder of --out: it is read before, and the new run takes its place.
+        refuse_overwriting(
+            [Named("--previous", previous, RUN), Named("--in-use", in_use),
+             *(Named("--trained", folder, RUN) for folder in runs.values())],
+            [Named("--rejected", rejected)],
+        )  # fmt: skip
         asked = Endpoint(name_with, name_model, name_key_env) if name_with and name_model else None
         namer = Namer(asked) if asked is not None else None
         detector = detector_of(model, deny or (), patterns)

@@ -61,11 +61,11 @@ def redact(
     def say(line: str) -> None:
         typer.echo(f"redact: {line}", err=True)
 
-    refuse_overwriting(
-        [Named("--records", records), Named("--patterns", patterns), *files("--deny", deny)],
-        [Named("--out", out), Named("--report", report)],
-    )
     with reported():
+        refuse_overwriting(
+            [Named("--records", records), Named("--patterns", patterns), *files("--deny", deny)],
+            [Named("--out", out), Named("--report", report)],
+        )
         ready_file(out)
         ready_file(report)
         found = redact_file.redact_file(records, out, report, seed, detector_of(model, deny or (), patterns), say)
