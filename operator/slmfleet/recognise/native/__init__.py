@@ -4,6 +4,8 @@ Measured: `benchmarks/gateway/deciding.py`, with and without `SLMFLEET_NATIVE=of
 through ctypes; `build.py` makes it with the machine's C compiler. Where it is not there, numpy does the same (the
 tests hold both to the same features and scores).
 
+The library also holds `scan.c`, which `curation/beginnings.py` calls.
+
 It is looked for in the file that `SLMFLEET_NATIVE` names, else beside this module.
 """
 
