@@ -86,7 +86,7 @@ def test_one_base_is_refused_for_its_licence_and_one_for_its_memory():
 
     bases = {each["metadata"]["name"]: BaseModelSpec.model_validate(each["spec"]) for each in of_kind("BaseModel")}
     wish = SpecialistSpec.model_validate(of_kind("Specialist")[0]["spec"])
-    ranked = {each.name: each for each in rank(bases, wish.base.limits, Need(256, wish.training.rank))}
+    ranked = {each.name: each for each in rank(bases, wish.base.limits, Need(256, wish.training))}
     assert ranked["tiny"].suitable
     assert "licence CC-BY-NC-4.0" in ranked["tiny-nc"].reason and not ranked["tiny-nc"].suitable
     assert "40Gi of memory" in ranked["too-big"].reason and not ranked["too-big"].suitable
