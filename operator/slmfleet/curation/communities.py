@@ -41,11 +41,16 @@ def nearest(rows: Matrix, among: Matrix, count: int, *, skip_self: bool = False)
     return found, near
 
 
-def neighbour_graph(rows: Matrix, neighbours: int) -> csr_array:
+def neighbour_graphs(rows: Matrix, neighbours: Sequence[int]) -> Iterator[csr_array]:
+    """A graph for each number of neighbours; they are looked for once."""
+    found, near = nearest(rows, rows, max(1, min(max(neighbours), len(rows) - 1)), skip_self=True)
+    for count in neighbours:
+        yield _graph(found[:, :count], near[:, :count])
+
+
+def _graph(found: Labels, near: Matrix) -> csr_array:
     """A symmetric graph of the points, without loops; weights 0 to 1."""
-    count = len(rows)
-    k = max(1, min(neighbours, count - 1))
-    found, near = nearest(rows, rows, k, skip_self=True)
+    count, k = found.shape
     distance = np.maximum(1.0 - near, 1e-6)
     scale = distance[:, max(0, k // 2 - 1)]
     weight = np.exp(-(distance**2) / (scale[:, None] * scale[found]))

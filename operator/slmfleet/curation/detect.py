@@ -95,7 +95,7 @@ class Detector:
     def vouched(self, text: str) -> list[Span]:
         """The tenant's own, and what a form with its checks vouches for: what is found without reading a language."""
         hard = (s for s in find(text) if s.kind not in _WEAK)
-        return Disjoint([*self._seeker.spans(text), *_tenants(self.patterns, text), *hard]).spans
+        return _first([*self._seeker.spans(text), *_tenants(self.patterns, text)], [*hard]).spans
 
     def insists(self, span: Span) -> bool:
         """Whether a value goes even within a word of the application: a tenant's, or one its form vouches for."""
@@ -111,7 +111,7 @@ class Detector:
         weak = [s for s in found if s.kind in _WEAK]
         keys = Disjoint(_keys(text) if '":' in text or '" :' in text else ())
         soft = self._believable(text, guessed)
-        kept = Disjoint([*own, *hard])  # the first of two that overlap
+        kept = _first(own, hard)
         for span in _longest([*weak, *soft]):
             if not keys.meeting(span.start, span.end):
                 _add_around(kept, span)
@@ -128,6 +128,18 @@ class Detector:
             if plausible(span) or (span.kind == "address" and span.value.isdigit() and beside):
                 kept.append(_grown(text, span))
         return kept
+
+
+def _first(own: Sequence[Span], hard: Sequence[Span]) -> Disjoint:
+    """The tenant's own before what has a form, but for what is a part of that: an address goes as a whole, and not the
+    denied name in it alone."""
+    whole = Disjoint(hard)
+
+    def within(span: Span) -> bool:
+        around = whole.meeting(span.start, span.end)
+        return any(s.start <= span.start and span.end <= s.end and len(s.value) > len(span.value) for s in around)
+
+    return Disjoint([*(s for s in own if not within(s)), *hard])
 
 
 def _grown(text: str, span: Span) -> Span:

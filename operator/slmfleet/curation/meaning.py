@@ -1,9 +1,12 @@
 """Which texts mean the same, where nobody says how many meanings there are.
 
 The communities of a neighbour graph (`communities`) are looked at on a path from many to few, and one step of it is
-chosen by its silhouette (Rousseeuw 1987, of mean cosine distances). A path without any clear silhouette has no
-structure, and says so. Noise stays noise: a text that is near to no other, and a community too small to be a task,
-belong to nothing.
+chosen by its silhouette (Rousseeuw 1987, of mean cosine distances), which is flat around its top. Of a few texts, a step
+a third of the way along the flat part is taken. Of many, several graphs are made, each with another number of
+neighbours, and the step is the one at which they agree most: a granularity that changes with the number asked is the
+graph's, not the log's; what most graphs join at that step is one meaning (`consensus`). A path without any
+clear silhouette has no structure, and says so. Noise stays noise: a text that is near to no other, and a community too
+small to be a task, belong to nothing.
 
 Large logs are learned from a sample; the rest goes to where its neighbours in the sample are.
 Pure; the sample's seed is an argument.
@@ -17,12 +20,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from slmfleet.curation.communities import Labels, Matrix, nearest, neighbour_graph, path
+from slmfleet.curation.communities import Labels, Matrix, nearest, neighbour_graphs, path
+from slmfleet.curation.consensus import agreement, majority
 
-NEIGHBOURS = 15
+NEIGHBOURS, MANY_NEIGHBOURS = 15, (8, 11, 15, 20, 28)
+# From so many texts on, several graphs are asked. Fewer say too little of where graphs agree (docs/curation.md).
+AGREED_ROWS = 2_000
 SAMPLE_ROWS = 12_000
 RESOLUTIONS = tuple(0.1 * 1.3**step for step in range(22))
 NEARLY_BEST = 0.94
+AGREED_NEARLY_BEST = 0.9
 STRUCTURE = 0.12
 VOTES = 7
 FAR, LEAST_SPREAD = 8.0, 0.03
@@ -89,9 +96,26 @@ def silhouette(rows: Matrix, labels: Labels) -> float:
 
 
 def _chosen(rows: Matrix) -> tuple[float, Labels]:
-    """The best silhouette, and a step of those nearly as good: a third of the way from the fewest to the most, for the
-    curve is flat around its top, and very small communities flatter it."""
-    steps = [(silhouette(rows, labels), labels) for _, labels in path(neighbour_graph(rows, NEIGHBOURS), RESOLUTIONS)]
+    """The best silhouette of a step, and the step chosen among those nearly as good."""
+    return _agreed(rows) if len(rows) >= AGREED_ROWS else _between(rows)
+
+
+def _agreed(rows: Matrix) -> tuple[float, Labels]:
+    """Of many graphs: what they have in common at the step where they agree most."""
+    paths = [[labels for _, labels in path(g, RESOLUTIONS)] for g in neighbour_graphs(rows, MANY_NEIGHBOURS)]
+    steps = list(zip(*paths, strict=True))
+    score = [float(np.mean([silhouette(rows, labels) for labels in step])) for step in steps]
+    best = max(score)
+    if best < STRUCTURE:
+        return best, steps[0][0]
+    good = [step for step, each in zip(steps, score, strict=True) if each >= AGREED_NEARLY_BEST * best]
+    return best, majority(max(good, key=agreement))
+
+
+def _between(rows: Matrix) -> tuple[float, Labels]:
+    """Of one graph: a third of the way from the fewest to the most, for very small communities flatter a silhouette."""
+    (graph,) = neighbour_graphs(rows, (NEIGHBOURS,))
+    steps = [(silhouette(rows, labels), labels) for _, labels in path(graph, RESOLUTIONS)]
     best = max(score for score, _ in steps)
     good = [labels for score, labels in steps if score >= NEARLY_BEST * best]
     size = np.log([labels.max() + 1 for labels in good])

@@ -11,7 +11,7 @@ import pytest
 from curation_samples import HOME, SHOP, log_of, record, utterance
 from scipy.sparse import csr_array
 
-from slmfleet.curation import communities, embed, judge, meaning
+from slmfleet.curation import communities, consensus, embed, judge, meaning
 from slmfleet.curation import discover as stage
 from slmfleet.curation.calls import call_of
 from slmfleet.curation.failures import CurationError
@@ -205,3 +205,34 @@ def test_a_task_is_specialised_where_it_is_strict_large_and_at_one_with_itself()
     torn = judged(["on", "off"] * 150)
     assert (torn.verdict, torn.agreement, torn.saving_tokens_percent) == ("Keep", 0.0, 0.0)
     assert "0% of 299 pairs" in torn.reason
+
+
+def test_most_partitions_decide_what_is_one_group() -> None:
+    cut, whole = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 0, 0, 1, 1])
+    assert same_partition(consensus.majority([cut, cut, whole]), cut)
+    assert same_partition(consensus.majority([cut, whole, whole]), whole)
+    assert same_partition(consensus.majority([np.arange(6)] * 3), np.arange(6))
+    assert set(consensus.majority([np.zeros(6, dtype=np.int64)] * 2).tolist()) == {0}
+
+
+def test_half_is_no_majority() -> None:
+    cut, whole = np.array([0, 0, 1, 1]), np.array([0, 0, 0, 0])
+    assert same_partition(consensus.majority([cut, whole]), cut)
+
+
+def test_agreement_is_one_for_the_same_and_none_for_unrelated_groups() -> None:
+    own = np.repeat(np.arange(4), 50)
+    other = np.random.default_rng(2).permutation(own)
+    assert consensus.agreement([own, 3 - own, own]) == pytest.approx(1.0)
+    assert abs(consensus.agreement([own, other])) < 0.1
+
+
+def test_the_granularity_is_the_one_that_the_graphs_agree_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both steps separate as well; at the finer one, every graph cuts elsewhere."""
+    rows, own = blobs(4, 40)
+    shuffled = [np.random.default_rng(i).integers(0, 2, len(own)) for i in range(5)]
+    graphs = iter(range(5))
+    monkeypatch.setattr(meaning, "silhouette", lambda rows, labels: 0.4)
+    monkeypatch.setattr(meaning, "path", lambda graph, _: [(2.0, own * 2 + shuffled[next(graphs)]), (1.0, own)])
+    found = meaning.meanings(rows, [1] * len(rows), min_size=5, seed=0)
+    assert same_partition(found.labels, own)

@@ -360,3 +360,12 @@ def test_values_that_overlap_leave_nothing_of_each_other(words: list[str]) -> No
     for value in OVERLAPPING:
         redactor.learn("c", value)
     assert redactor.leaks(redactor.redact("c", text)) == []
+
+
+def test_an_address_with_a_denied_name_in_it_goes_as_a_whole() -> None:
+    redactor = Redactor(detector=Detector(deny=(("annelore", "deny_list"),)))
+    text = "annelore writes from annelore.mazzantini701@brandmail.de"
+    redactor.learn("c", text)
+    made = redactor.redact("c", text)
+    assert not {"annelore", "mazzantini701", "brandmail"} & set(re.split(r"[\s.@]", made)) and "@example." in made
+    assert redactor.leaks(made) == []
