@@ -1,12 +1,12 @@
 """Which texts mean the same, where nobody says how many meanings there are.
 
 The communities of a neighbour graph (`communities`) are looked at on a path from many to few, and one step of it is
-chosen by its silhouette (Rousseeuw 1987, of mean cosine distances), which is flat around its top. Of a few texts, a step
-a third of the way along the flat part is taken. Of many, several graphs are made, each with another number of
+chosen by its silhouette (Rousseeuw 1987, of mean cosine distances), which is flat around its top. Of a few texts, a
+step a third of the way along the flat part is taken. Of many, several graphs are made, each with another number of
 neighbours, and the step is the one at which they agree most: a granularity that changes with the number asked is the
-graph's, not the log's; what most graphs join at that step is one meaning (`consensus`). A path without any
-clear silhouette has no structure, and says so. Noise stays noise: a text that is near to no other, and a community too
-small to be a task, belong to nothing.
+graph's, not the log's. What most graphs join at that step is one meaning (`consensus`). A path without any clear
+silhouette has no structure, and says so. Noise stays noise: a text that is near to no other, and a community too small
+to be a task, belong to nothing.
 
 Large logs are learned from a sample; the rest goes to where its neighbours in the sample are.
 Pure; the sample's seed is an argument.
