@@ -240,7 +240,12 @@ def test_a_container_that_is_told_to_end_ends(line: Run) -> None:
         ended: dict[str, object] | None = watcher["lastState"].get("terminated")
         return ended
 
-    ended = until("the end of the route table's watcher", 60, last_end)
+    try:
+        ended = until("the end of the route table's watcher", 180, last_end)
+    except Failed as error:
+        said = line.cluster.kubectl("logs", pod, "--container=routes", "--tail=20")
+        states = (line.cluster.get("pod", pod) or {})["status"]["initContainerStatuses"]
+        raise AssertionError(f"{error}\n{said}\n{states}") from error
     assert ended["exitCode"] == 128 + 15
     line.cluster.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=120s", timeout=150)
 

@@ -33,13 +33,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "uninstall": ("slmfleet.cli.uninstall:uninstall", "Remove what the operator made (a Helm hook)."),
 }
 RESOLVING = "slmfleet.resolving"
+ENDING_SECONDS = 10
 
 
 def end_when_told() -> None:
     """As the first process of a container, end on SIGTERM as any other does: the kernel gives that process no default,
     so that it would go on until it is killed at the end of the pod's grace period."""
     if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, _: object) -> None:
+    """Raise SystemExit; where that is lost (raised within a destructor, say) or takes too long, end all the same."""
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + number))
+    signal.alarm(ENDING_SECONDS)
+    sys.exit(128 + number)
 
 
 class Lazy(typer.core.TyperGroup):

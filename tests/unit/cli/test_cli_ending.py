@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,6 +18,7 @@ from slmtrain.errors import run_command
 def handler() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
+    signal.alarm(0)
     signal.signal(signal.SIGTERM, before)
 
 
@@ -32,6 +35,28 @@ def test_a_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit) as ended:
         told()
     assert ended.value.code == 143
+
+
+LOST = """
+import os, signal
+from slmfleet.cli import main
+pid, os.getpid = os.getpid(), lambda: 1
+main.ENDING_SECONDS = 1
+main.end_when_told()
+
+class Last:
+    def __del__(self):
+        os.kill(pid, signal.SIGTERM)
+        for _ in range(9): pass
+
+Last()
+while True: signal.pause()
+"""
+
+
+def test_a_command_ends_even_where_the_interpreter_drops_what_is_raised() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 143 and "Exception ignored in" in done.stderr
 
 
 def test_a_recipe_says_that_it_can_be_run_again(
