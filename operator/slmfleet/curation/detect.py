@@ -94,8 +94,8 @@ class Detector:
 
     def vouched(self, text: str) -> list[Span]:
         """The tenant's own, and what a form with its checks vouches for: what is found without reading a language."""
-        hard = (s for s in find(text) if s.kind not in _WEAK)
-        return _first([*self._seeker.spans(text), *_tenants(self.patterns, text)], [*hard]).spans
+        hard = [s for s in find(text) if s.kind not in _WEAK]
+        return _first([*self._seeker.spans(text), *_tenants(self.patterns, text)], hard).spans
 
     def insists(self, span: Span) -> bool:
         """Whether a value goes even within a word of the application: a tenant's, or one its form vouches for."""
@@ -134,12 +134,10 @@ def _first(own: Sequence[Span], hard: Sequence[Span]) -> Disjoint:
     """The tenant's own before what has a form, but for what is a part of that: an address goes as a whole, and not the
     denied name in it alone."""
     whole = Disjoint(hard)
-
-    def within(span: Span) -> bool:
-        around = whole.meeting(span.start, span.end)
-        return any(s.start <= span.start and span.end <= s.end and len(s.value) > len(span.value) for s in around)
-
-    return Disjoint([*(s for s in own if not within(s)), *hard])
+    if not own:
+        return whole
+    apart = (s for s in own if not any(len(h.value) > len(s.value) for h in whole.around(s)))
+    return Disjoint([*apart, *hard])
 
 
 def _grown(text: str, span: Span) -> Span:

@@ -218,7 +218,7 @@ class Redactor:
             self._own[own] = Seeker((word, "own") for word in sorted(self.detector.keep | own | self._stays))
         if not (standing := Disjoint(self._own[own].spans(text))).spans:
             return spans
-        return [s for s in spans if self.detector.insists(s) or not _within(s, standing)]
+        return [s for s in spans if self.detector.insists(s) or not standing.around(s)]
 
     def _spans(self, text: str) -> list[Span]:
         digest = _digest(text)
@@ -321,10 +321,6 @@ def _is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _within(span: Span, own: Disjoint) -> bool:
-    return any(o.start <= span.start and span.end <= o.end for o in own.meeting(span.start, span.end))
 
 
 def _around(spans: list[Span], stays: Seeker, text: str) -> list[Span]:

@@ -47,3 +47,7 @@ class Disjoint:
         if first and self.spans[first - 1].end > start:
             first -= 1
         return self.spans[first : bisect_left(self._starts, end)]
+
+    def around(self, span: Span) -> list[Span]:
+        """Those that hold all of a span."""
+        return [s for s in self.meeting(span.start, span.end) if s.start <= span.start and span.end <= s.end]
